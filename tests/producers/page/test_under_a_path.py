@@ -55,9 +55,9 @@ def visitor(gateway: PageGateway, request: pytest.FixtureRequest) -> Iterator[ht
         path_proxy(gateway.url, removes_path=request.param) as url,
         httpx.Client(base_url=url, headers=HTML, timeout=60) as browser,
     ):
-        asked = browser.get(f"{ROOT}/")
-        assert asked.headers["location"] == f"{ROOT}/page/sign-in"
-        signed_in = browser.post(asked.headers["location"], data={"key": SECRET})
+        refused = browser.get(f"{ROOT}/")
+        assert refused.headers["location"] == f"{ROOT}/page/sign-in"
+        signed_in = browser.post(refused.headers["location"], data={"key": SECRET})
         assert signed_in.headers["location"] == f"{ROOT}/"
         yield browser
 
@@ -71,7 +71,7 @@ def links(page: httpx.Response) -> Iterator[tuple[str, bool]]:
 
 
 def test_every_link_of_every_page_stays_below_the_path_and_leads_to_a_page(visitor: httpx.Client) -> None:
-    unread, seen, wrong = list(PAGES), set[str](), list[tuple[str, str]]()
+    unread, visited, wrong = list(PAGES), set[str](), list[tuple[str, str]]()
     while unread:
         path = unread.pop()
         page = visitor.get(path, follow_redirects=True)
@@ -79,16 +79,16 @@ def test_every_link_of_every_page_stays_below_the_path_and_leads_to_a_page(visit
             wrong.append((path, f"HTTP {page.status_code}"))
         if not page.headers["content-type"].startswith("text/html"):
             continue
-        for found, is_link in links(page):
-            target = urldefrag(found)[0]
+        for path_of_link, is_link in links(page):
+            target = urldefrag(path_of_link)[0]
             kind = target.split("?")[0].removeprefix(ROOT)
             if not target.startswith(f"{ROOT}/"):
-                wrong.append((path, found))
-            elif kind not in seen:
-                seen.add(kind)
+                wrong.append((path, path_of_link))
+            elif kind not in visited:
+                visited.add(kind)
                 unread += [target] if is_link else []
     assert not wrong
-    assert {"/job", "/try", "/runbook/redis", "/openapi.json", "/rq", "/page/ask/drop", "/page/live"} <= seen
+    assert {"/job", "/try", "/runbook/redis", "/openapi.json", "/rq", "/page/ask/drop", "/page/live"} <= visited
 
 
 def test_an_action_leads_back_below_the_path_and_its_cookies_go_to_no_other_program(visitor: httpx.Client) -> None:
