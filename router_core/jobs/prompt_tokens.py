@@ -6,6 +6,7 @@ bound (`deciding.cost_bound`).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,11 @@ from openfall.router_core.jobs.unchecked_json import Body, as_object
 
 BYTES_PER_TOKEN = 3.5
 """Of UTF-8. English has about 4 bytes a token, code and JSON fewer; a character of Japanese has three bytes."""
+DENSE_PART = 16_384
+DENSE_SAMPLE = 1024
+"""A sample without a blank in the middle of each part of a text, in characters, shows how dense the part is. A repeated
+sign or minified code compresses well, and has few tokens. Base64 and hexadecimal digits have about as many tokens as
+bytes when they are compressed: 100,000 characters of them have 68,000 and 57,000 tokens in OpenAI's `o200k_base`."""
 IMAGE_TOKENS = 1600
 """The most that Anthropic counts for an image (https://docs.claude.com/en/docs/build-with-claude/vision)."""
 FILE_CHARACTERS_PER_TOKEN = 20
@@ -28,8 +34,24 @@ def estimate_tokens(body: Body) -> int:
 
 def text_tokens(texts: Iterable[str]) -> int:
     """About how many tokens texts have."""
-    size = sum(len(text) if text.isascii() else len(text.encode(errors="surrogatepass")) for text in texts)
-    return round(size / BYTES_PER_TOKEN)
+    return round(sum(map(_text_tokens, texts)))
+
+
+def _text_tokens(text: str) -> float:
+    if not text.isascii():
+        return len(text.encode(errors="surrogatepass")) / BYTES_PER_TOKEN
+    whole = len(text) - len(text) % DENSE_PART
+    return (
+        sum(_part_tokens(text, start) for start in range(0, whole, DENSE_PART)) + (len(text) - whole) / BYTES_PER_TOKEN
+    )
+
+
+def _part_tokens(text: str, start: int) -> float:
+    middle = start + (DENSE_PART - DENSE_SAMPLE) // 2
+    sample = text[middle : middle + DENSE_SAMPLE]
+    is_run = len(sample.split(None, 1)) == 1 and not sample[0].isspace() and not sample[-1].isspace()
+    tokens = len(zlib.compress(sample.encode(), 1)) * DENSE_PART / DENSE_SAMPLE if is_run else 0.0
+    return max(tokens, DENSE_PART / BYTES_PER_TOKEN)
 
 
 def media_tokens(body: Body) -> int:

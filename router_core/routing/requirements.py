@@ -33,6 +33,11 @@ class Requirements:
 
 NOTHING = Requirements()
 
+MAX_TOKEN_BYTES = 128
+"""The longest token of a model that completes texts: 128 spaces in OpenAI's `cl100k_base` and `o200k_base`. A run of
+one visible sign has 64 in a token there, or fewer. A tokenizer of words, as in models for embeddings, makes one token
+of any word."""
+
 _PART_CHARACTERS = 65_536
 
 
@@ -41,7 +46,7 @@ def requirements_for(body: Body, dialect: Dialect, kind: JobKind = JobKind.COMPL
     if kind is JobKind.EMBEDDING:
         return _of_embeddings(body)
     texts = tuple(all_text(body))
-    tokens_at_least = count_words(texts)
+    tokens_at_least = max(count_words(texts), sum(map(_count_visible, texts)) // MAX_TOKEN_BYTES)
     return Requirements(
         tokens_at_least=tokens_at_least,
         tokens=max(tokens_at_least, text_tokens(texts) + media_tokens(body)),
@@ -73,6 +78,11 @@ def count_words(texts: Iterable[str]) -> int:
     may never reach the model does not count (see `request_body.all_text`).
     """
     return sum(map(_count_words, texts))
+
+
+def _count_visible(text: str) -> int:
+    """The characters without the blanks, which a chat template may remove."""
+    return len(text) - sum(map(text.count, " \n\r\t"))
 
 
 def _count_words(text: str) -> int:

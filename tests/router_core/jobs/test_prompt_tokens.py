@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import random
 from typing import Any
 
 import pytest
 
-from openfall.router_core.jobs.prompt_tokens import BYTES_PER_TOKEN, IMAGE_TOKENS, estimate_tokens
+from openfall.router_core.jobs.prompt_tokens import BYTES_PER_TOKEN, IMAGE_TOKENS, estimate_tokens, text_tokens
 
 TEXT = "a" * 3500
 PDF = "A" * 200_000
+BYTES = random.Random(1).randbytes(60_000)
 
 
 @pytest.mark.parametrize(
@@ -43,3 +47,31 @@ def test_tools_are_counted() -> None:
     tool = {"name": "wave", "description": TEXT, "input_schema": {"type": "object"}}
     with_tools = estimate_tokens({"messages": [{"role": "user", "content": "hi"}], "tools": [tool]})
     assert with_tools > len(TEXT) / BYTES_PER_TOKEN
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        (base64.b64encode(BYTES).decode(), 55_000),  # 80,000 characters
+        (BYTES.hex(), 68_000),  # 120,000
+    ],
+)
+def test_a_long_run_of_digits_of_bytes_is_counted_about_as_openai_counts_it(text: str, tokens: int) -> None:
+    assert 0.8 * tokens < text_tokens([text]) < 1.3 * tokens
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A" * 80_000, "=" * 80_000, "Hello world " * 8000, " " * 80_000, "日本語の文章を" * 8000,
+        json.dumps([{"id": each, "name": "Haruka", "is_at_dusk": True} for each in range(3000)], separators=(",", ":")),
+    ],
+)  # fmt: skip
+def test_any_other_text_has_its_bytes_in_tokens(text: str) -> None:
+    assert text_tokens([text]) == pytest.approx(len(text.encode()) / BYTES_PER_TOKEN, abs=1)
+
+
+def test_a_blank_within_a_sample_is_prose() -> None:
+    dense = base64.b64encode(BYTES).decode()
+    lines = "\n".join(dense[start : start + 76] for start in range(0, len(dense), 76))
+    assert text_tokens([lines]) < text_tokens([dense])

@@ -13,6 +13,7 @@ from openfall.router_core.routing.requirements import (
     incompatibility,
     requirements_for,
 )
+from openfall.router_core.vocabulary import JobKind
 
 
 def model(**fields: Any) -> ModelSpec:
@@ -41,7 +42,7 @@ def test_a_plain_prompt_needs_nothing_but_room() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "tokens"), [("a\n\tb  c", 3), ("", 0), ("長い文章には空白がない", 1), ("x" * 9999, 1)]
+    ("text", "tokens"), [("a\n\tb  c", 3), ("", 0), ("長い文章には空白がない", 1), ("x" * 9999, 78)]
 )
 def test_a_word_counts_as_one_token_at_least(text: str, tokens: int) -> None:
     assert requirements_for(prompt(text), "openai").tokens_at_least == tokens
@@ -83,6 +84,15 @@ def test_a_model_without_sampling_parameters_serves_and_the_ignored_ones_are_nam
     assert ignored_parameters(spec, needs) == "without temperature, top_k, which it does not accept"
     assert ignored_parameters(spec, Requirements()) == ""
     assert ignored_parameters(model(), needs) == ""
+
+
+def test_a_long_run_has_a_token_for_each_128_visible_characters() -> None:
+    needs = requirements_for(prompt("A" * 3_000_000), "openai")
+    assert needs.tokens_at_least == 3_000_000 // 128
+    assert incompatibility(model(context=16_384), needs) is not None
+    assert requirements_for(prompt(" \n\t\r" * 750_000), "openai").tokens_at_least == 0
+    embedded = requirements_for({"input": "A" * 3_000_000}, "openai", JobKind.EMBEDDING)
+    assert embedded.tokens_at_least == 1
 
 
 @pytest.mark.parametrize("word", ["a ", "ab", " a", "\u3000あ", "   ", "a\n"])
