@@ -9,10 +9,12 @@ import gc
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from sys import getsizeof
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 from openfall.router_core.jobs.json_bounds import count_values
+from openfall.workers.backends.grown_list import GrownList
 
 MAX_ANSWER_BYTES = 16 * 2**20
 """Of a whole answer, decompressed. The longest texts are under 1 MiB, the largest pictures under 12."""
@@ -67,8 +69,22 @@ def kept_memory(*parts: object) -> Iterator[int]:
             yield min(getsizeof(item), _LONGEST_NAME_BYTES)
         elif id(item) not in visited:
             visited.add(id(item))
+            if isinstance(item, GrownList):
+                yield from _grown_memory(item)
+                continue
             yield getsizeof(item)
             pending += [each for each in gc.get_referents(item) if not isinstance(each, _SHARED)]
+
+
+def _grown_memory(grown: GrownList) -> Iterator[int]:
+    """The memory of a list whose parts do not change: each part is measured once, however often the list is. The
+    lists of logprobs are the largest that an answer keeps."""
+    for part in islice(grown, grown.measured_parts, None):
+        for size in kept_memory(part):
+            grown.measured_bytes += size
+            yield 0
+        grown.measured_parts += 1
+    yield getsizeof(grown) + grown.measured_bytes
 
 
 class AnswerMemory:

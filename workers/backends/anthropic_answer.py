@@ -14,7 +14,8 @@ from openfall.workers.backends.completion_shapes import inner_objects
 from openfall.workers.backends.error_response import words_in_place_of
 from openfall.workers.backends.exact_json import dumps, whole_number
 from openfall.workers.backends.finish_reasons import read_finish_reason
-from openfall.workers.backends.parsing import TEXT_PARTS, append_text, grow_list, malformed, parse_document, with_usage
+from openfall.workers.backends.grown_list import grow_list
+from openfall.workers.backends.parsing import TEXT_PARTS, append_text, malformed, parse_document, with_usage
 from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate.finish_and_stop_reasons import STOP
 from openfall.workers.backends.translate.json_values import json_object

@@ -8,7 +8,8 @@ from typing import Any
 from openfall.router_core.jobs.pieces_from_response import OPENAI_MESSAGE
 from openfall.router_core.jobs.stream_pieces import Piece, RefusalPiece, TextPiece, ThinkingPiece
 from openfall.workers.backends.completion_shapes import content_of
-from openfall.workers.backends.parsing import append_text, content_text, grow_list
+from openfall.workers.backends.grown_list import grow_list
+from openfall.workers.backends.parsing import append_text, content_text
 from openfall.workers.backends.tool_call_pieces import ToolCallPieces, arguments_text
 
 _LABELS = frozenset({"type", "id", "role"})

@@ -13,15 +13,9 @@ from openfall.router_core.jobs.token_usage import Usage
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.finish_reasons import read_finish_reason
+from openfall.workers.backends.grown_list import grow_list
 from openfall.workers.backends.ollama_generate import as_chat
-from openfall.workers.backends.parsing import (
-    append_text,
-    content_text,
-    grow_list,
-    malformed,
-    parse_document,
-    token_count,
-)
+from openfall.workers.backends.parsing import append_text, content_text, malformed, parse_document, token_count
 from openfall.workers.backends.stream_assembly import StreamAssembler
 from openfall.workers.backends.translate.json_values import json_object
 from openfall.workers.backends.usage import usage_piece
@@ -81,7 +75,7 @@ class ChatAssembler(StreamAssembler):
         fields = as_chat(fields)
         self._last, self.done = fields, fields.get("done") is True
         if isinstance(fields.get("logprobs"), list):
-            self._logprobs += fields["logprobs"]
+            self._logprobs = grow_list(self._logprobs, fields["logprobs"])
         message = fields.get("message")
         usage = [usage_piece(_read_usage(fields))] if self.done else []
         if not isinstance(message, dict):

@@ -47,18 +47,6 @@ def content_text(content: Any) -> str:
     return "".join(map(content_text, content)) if isinstance(content, list) else ""
 
 
-class _GrownList(list[Any]):
-    """A list that `grow_list` made. No event has it, so the next piece is added in place."""
-
-
-def grow_list(earlier: Any, piece: list[Any]) -> list[Any]:
-    """A list with its next piece. In place from the second piece on: a copy for each takes time that grows with the
-    square of their number."""
-    grown = earlier if isinstance(earlier, _GrownList) else _GrownList(earlier if isinstance(earlier, list) else ())
-    grown.extend(piece)
-    return grown
-
-
 def append_text(text: Any, piece: str) -> str:
     """A text with its next piece. A value that is not a text is replaced."""
     return text + piece if isinstance(text, str) else piece

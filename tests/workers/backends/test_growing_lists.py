@@ -12,13 +12,13 @@ import pytest
 from openfall.router_core.jobs.outcome import Completion
 from openfall.router_core.jobs.stream_pieces import RawEvent
 from openfall.router_core.vocabulary import Dialect
-from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge
+from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge, kept_memory
 from openfall.workers.backends.answer_formats import FORMATS
 from openfall.workers.backends.anthropic_answer import MessageAssembler
 from openfall.workers.backends.event_adder import EventAdder
+from openfall.workers.backends.grown_list import grow_list
 from openfall.workers.backends.ollama_answer import ChatAssembler
 from openfall.workers.backends.openai_answer import CompletionAssembler
-from openfall.workers.backends.parsing import grow_list
 from openfall.workers.backends.response_reader import AnswerReader
 from openfall.workers.backends.stall_watch import CallWatch
 from openfall.workers.backends.stream_assembly import StreamAssembler
@@ -84,6 +84,19 @@ def test_a_list_grows_in_place_and_leaves_its_first_piece_alone() -> None:
     assert (grown, first) == ([1, 2], [1])
     assert grow_list([0], [1]) == [0, 1]
     assert grow_list("text", [1]) == [1]
+
+
+def test_each_part_of_a_growing_list_is_measured_once() -> None:
+    def part(number: int) -> dict[str, Any]:
+        return {"token": str(number), "top_logprobs": [{"token": "x", "logprob": number / 7}]}
+
+    grown = grow_list(None, [part(number) for number in range(100)])
+    first = list(kept_memory(grown))
+    assert sum(first) >= sum(kept_memory([*grown]))
+    assert sum(kept_memory(grown)) == sum(first)
+    assert len(list(kept_memory(grown))) == 1
+    grow_list(grown, [part(100)])
+    assert sum(first) < sum(kept_memory(grown)) < 1.05 * sum(first)
 
 
 SHORT_EVENTS: dict[str, tuple[Dialect, bytes]] = {
