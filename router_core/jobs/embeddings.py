@@ -35,16 +35,27 @@ def is_token(value: Any) -> bool:
 def pack_vector(numbers: Sequence[float]) -> str:
     """A vector as base64. Raises `TypeError`, `OverflowError` and `ValueError` for what is no vector of 32-bit floats:
     JSON has no form for a number that is not finite."""
-    vector = array("f", numbers)
+    return _packed(array("f", numbers))
+
+
+def unpack_vector(packed: str) -> list[float]:
+    """The numbers of a packed vector. Raises `ValueError`."""
+    return _unpacked(packed).tolist()
+
+
+def repack_vector(packed: str) -> str:
+    """A vector in base64 of another form as `pack_vector` writes it. Raises `ValueError`."""
+    return _packed(_unpacked(packed))
+
+
+def _packed(vector: array[float]) -> str:
     if not isfinite(sum(vector)):  # faster than a look at each
         raise ValueError("a number is not finite")
     return b64encode(_in_order(vector).tobytes()).decode()
 
 
-def unpack_vector(packed: str) -> list[float]:
-    """The numbers of a packed vector. Raises `ValueError`."""
-    vector = array("f", b64decode(packed, validate=True))
-    return _in_order(vector).tolist()
+def _unpacked(packed: str) -> array[float]:
+    return _in_order(array("f", b64decode(packed, validate=True)))
 
 
 def _in_order(vector: array[float]) -> array[float]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from openfall.router_core.jobs.embeddings import embeddings_body, pack_vector, unpack_vector
+from openfall.router_core.jobs.embeddings import embeddings_body, pack_vector, repack_vector
+from openfall.router_core.jobs.json_bounds import MAX_VALUES
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.workers.backends.exact_json import loads, whole_number
 from openfall.workers.backends.parsing import malformed, parse_document, token_count
@@ -22,8 +23,8 @@ _TYPES = ("float", "base64")
 _WRAPPERS = ("result", "output", "response", "data")
 _OF_ENTRY = ("embedding", "embeddings", "values", *_TYPES)
 """Where the vector of an entry is, from the outside in."""
-_NUMBERS = re.compile(r"[\d.eE+-]+(?:[, \t\r\n]+[\d.eE+-]+)+")
-_NOT_BASE64 = re.compile(r"^data:[^,]*,|[\s=]")
+_SEPARATORS = ", \t\r\n"
+"""Between the numbers of a vector that is a text."""
 _TO_STANDARD = str.maketrans("-_", "+/")
 
 
@@ -89,6 +90,9 @@ def _vector(entry: Any) -> Any:
 
 def _of_vectors(vectors: Sequence[Any], document: Mapping[str, Any], tokens: int | None) -> Outcome:
     packed: list[str] = []
+    texts = [vector for vector in vectors if isinstance(vector, str)]
+    if sum(text.count(separator) for text in texts for separator in _SEPARATORS) > MAX_VALUES:
+        return malformed(f"the answer has more than {MAX_VALUES:,} values")
     for vector in vectors:
         if isinstance(vector, list) and vector and isinstance(vector[0], list):
             if len(vector) != 1:
@@ -118,7 +122,14 @@ def _packed_text(text: str) -> str:
     """A vector that arrived as a text: in base64 of any form, or as numbers. Raises `TypeError` and `ValueError`."""
     if text.lstrip().startswith("["):
         return pack_vector(_numbers(loads(text)))
-    if _NUMBERS.fullmatch(text.strip()):
-        return pack_vector(_numbers(text.replace(",", " ").split()))
-    digits = _NOT_BASE64.sub("", text).translate(_TO_STANDARD)
-    return pack_vector(unpack_vector(digits + "=" * (-len(digits) % FLOAT_BYTES)))
+    words = text.replace(",", " ").split()
+    with suppress(ValueError):
+        if len(words) > 1:
+            return pack_vector([float(word) for word in words])
+    digits = "".join(text.removeprefix(_head_of_data_url(text)).split()).rstrip("=").translate(_TO_STANDARD)
+    return repack_vector(digits + "=" * (-len(digits) % FLOAT_BYTES))
+
+
+def _head_of_data_url(text: str) -> str:
+    head, comma, _ = text.partition(",")
+    return head + comma if text.startswith("data:") else ""

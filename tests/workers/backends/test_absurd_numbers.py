@@ -134,3 +134,29 @@ def test_a_long_prompt_is_searched_for_an_echo_in_steps() -> None:
     absent, present, longest = asyncio.run(work())
     assert (absent, present) == (False, True)
     assert longest < 0.1  # it took 0.5 s at once
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("1 " * 4_000_000 + "!", "the answer has more than 300,000 values"),
+        ("1" + "," * 8_000_000, "the answer has more than 300,000 values"),
+        ("1" * 8_000_000 + "!", "a vector of the answer is not a list of numbers"),
+        ("1 " * 200_000 + "!", "a vector of the answer is not a list of numbers"),
+    ],
+    ids=["numbers", "commas", "digits", "numbers within the limit"],
+)
+def test_a_vector_that_is_an_absurd_text_fails_in_little_time(text: str, words: str) -> None:
+    body = orjson.dumps({"data": [{"embedding": text}]})
+    began = time.thread_time()
+    outcome = parse_openai(body, CIMultiDict())
+    assert time.thread_time() - began < 0.25  # a regular expression took 0.5 to 1.5 s
+    assert isinstance(outcome, Failure)
+    assert outcome.detail == words
+
+
+def test_a_packed_vector_of_a_million_numbers_is_read_in_little_time() -> None:
+    body = orjson.dumps({"data": [{"embedding": b64encode(bytes(4 * 1_000_000)).decode()}]})
+    began = time.thread_time()
+    assert isinstance(parse_openai(body, CIMultiDict()), Completion)
+    assert time.thread_time() - began < 0.25
