@@ -107,7 +107,7 @@ class HttpConnection(HttpToolsProtocol):
             self._hold()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._is_in_body:  # else it is a trailer: nothing reads one
+        if not self._is_in_body and len(self.headers) <= MAX_HEADERS:  # else it is a trailer, which nothing reads
             super().on_header(name, value)
 
     def on_body(self, body: bytes) -> None:

@@ -25,6 +25,7 @@ from openfall.router_core.jobs.embeddings import (
     inputs_of,
     pack_vector,
     packed_vectors,
+    repack_vector,
     unpack_vector,
 )
 from openfall.router_core.jobs.job import CompletionJob
@@ -175,3 +176,10 @@ def test_inputs_are_texts_or_lists_of_tokens() -> None:
 def test_a_vector_has_finite_numbers_alone(number: float) -> None:
     with pytest.raises(ValueError, match="not finite"):
         pack_vector([1.0, number])
+
+
+def test_a_vector_in_base64_is_packed_again_as_it_was():
+    packed = pack_vector([0.5, -2.0])
+    assert repack_vector(packed) == packed
+    with pytest.raises(ValueError, match="not finite"):
+        repack_vector("AADAfwAAAAA=")
