@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
@@ -57,6 +59,9 @@ from tests.fork_server import ForkServer
 QUICK_TORTURE_JOBS = 1500
 QUICK_FAULT_JOBS = 100
 QUICK_GATEWAY_REQUESTS = 300
+
+THREADS_SECONDS = 5.0
+"""A run that was stopped waits this long for its threads."""
 
 Scenario = Callable[[Path, Progress], Coroutine[Any, Any, dict[str, Any]]]
 
@@ -261,11 +266,23 @@ def _run(scenario: Scenario, bars: int, as_json: bool, show: Callable[[dict[str,
 
 
 async def _stoppable(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """SIGTERM and Ctrl-C cancel the run, which stops all its processes."""
-    task = asyncio.ensure_future(work)
+    """SIGTERM and Ctrl-C cancel the run, which stops all its processes. A thread that runs a command cannot be cancelled:
+    the process ends without it."""
+    task, is_stopped = asyncio.ensure_future(work), False
+
+    def stop() -> None:
+        nonlocal is_stopped
+        is_stopped = task.cancel()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    try:
+        return await task
+    finally:
+        if is_stopped:
+            end = threading.Timer(THREADS_SECONDS, os._exit, (1,))
+            end.daemon = True
+            end.start()
 
 
 if __name__ == "__main__":

@@ -13,21 +13,25 @@ import redis
 HUGE_BYTES = 50 * 2**20
 NUMBERS: tuple[float, ...] = (-1, 0, 10**30, 2**63, 1e308, -1e300, 0.5)
 SCORES = (float("inf"), float("-inf"), 1e308, -1e300, 0.0)
+COPY = b"copy-of-a-damaged-key"
+"""A key is rewritten in a copy, which takes its place in one step: the key itself may expire meanwhile."""
 _WORD = re.compile(r"[a-z_]{2,40}")
 
 
 def damage_key(store: redis.Redis, key: bytes, damage: str, rng: random.Random) -> None:
     """Replace a key in one of the ways of `DAMAGES`. Its time to live stays, unless its type changes."""
-    if damage == "another type" or not store.exists(key):
-        _write_other_type(store, key, rng)
-    elif damage == "gone":
+    kind = store.type(key)
+    if damage == "gone":
         store.delete(key)
+    elif damage == "another type" or kind == b"none":
+        _write_other_type(store, key, rng)
     elif damage == "foreign entries":
-        FOREIGN[store.type(key)](store, key, rng.randbytes(20))
-    else:
-        _rewrite(store, key, REWRITES[damage], rng)
-        if damage == "absurd numbers" and store.type(key) == b"zset":
-            store.zadd(key, {member: rng.choice(SCORES) for member in store.zrange(key, 0, -1)})
+        FOREIGN[kind](store, key, rng.randbytes(20))
+    elif store.copy(key, COPY, replace=True):
+        _rewrite(store, damage, rng)
+        store.rename(COPY, key)
+    else:  # it has expired since its type was read
+        _write_other_type(store, key, rng)
 
 
 def _write_other_type(store: redis.Redis, key: bytes, rng: random.Random) -> None:
@@ -44,21 +48,22 @@ def _write_other_type(store: redis.Redis, key: bytes, rng: random.Random) -> Non
 Change = Callable[[bytes], bytes]
 
 
-def _rewrite(
-    store: redis.Redis, key: bytes, change: Callable[[bytes, random.Random], bytes], rng: random.Random
-) -> None:
-    """Change each value of a key, and keep its type, its fields, its scores, its order and its time to live. Only the
-    first one becomes huge."""
-    ttl, changed = store.pttl(key), 0
+def _rewrite(store: redis.Redis, damage: str, rng: random.Random) -> None:
+    """Change each value of the copy, and keep its type, its fields, its scores, its order and its time to live. Only
+    the first value becomes huge."""
+    kind, ttl, changed = store.type(COPY), store.pttl(COPY), 0
+    store.persist(COPY)
 
     def change_one(value: bytes) -> bytes:
         nonlocal changed
         changed += 1
-        return value if change is make_huge and changed > 1 else change(value, rng)
+        return value if damage == "huge" and changed > 1 else REWRITES[damage](value, rng)
 
-    BY_TYPE[store.type(key)](store, key, change_one)
+    BY_TYPE[kind](store, COPY, change_one)
+    if damage == "absurd numbers" and kind == b"zset":
+        store.zadd(COPY, {member: rng.choice(SCORES) for member in store.zrange(COPY, 0, -1)})
     if ttl > 0:
-        store.pexpire(key, ttl)
+        store.pexpire(COPY, ttl)
 
 
 def _rewrite_hash(store: redis.Redis, key: bytes, change: Change) -> None:

@@ -87,6 +87,28 @@ def test_each_damage_changes_a_key_of_each_type(redis_url: str, damage: str) -> 
             assert (store.type(key) == kind) is (damage not in ("another type", "gone"))
 
 
+class ExpiringKeys(redis.Redis):
+    """Every key expires as soon as its type was read."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        reply = super().execute_command(*args, **options)
+        if args[0] == "TYPE":
+            super().execute_command("DEL", args[1])
+        return reply
+
+
+@pytest.mark.parametrize("damage", sorted(set(DAMAGES) - {"gone"}))
+def test_a_key_that_expires_while_it_is_damaged_is_written_again(redis_url: str, damage: str) -> None:
+    with ExpiringKeys.from_url(redis_url) as store:
+        for key, write in {
+            "hash": lambda: store.hset("hash", "field", VALUE),
+            "set": lambda: store.sadd("set", VALUE),
+        }.items():
+            write()
+            damage_key(store, key.encode(), damage, random.Random(1))
+            assert store.exists(key)
+
+
 ROW = {"key": "of:x", "damage": "empty", "problems": []}
 GOOD: dict[str, Any] = {**{fault: [] for fault in garbage.FAULTS}, "unreadable_values": 1, "earlier_jobs": 6}
 

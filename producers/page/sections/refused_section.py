@@ -14,5 +14,5 @@ MAX_ROWS = 6
 
 
 def context(snapshot: PageSnapshot) -> Mapping[str, Any]:
-    refused: Sequence[RefusedRequests] = snapshot.sources[REFUSED.name]
+    refused: Sequence[RefusedRequests] = snapshot.sources.get(REFUSED.name, ())
     return {"total": sum(row.count for row in refused), "refused": refused[:MAX_ROWS], "remedies": REMEDIES}

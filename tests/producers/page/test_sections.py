@@ -12,6 +12,7 @@ import pytest
 
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page import rendering
+from openfall.producers.page.front_page import ALL_SECTIONS
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render, without_ages
@@ -304,6 +305,11 @@ def test_words_of_two_elements_on_a_line_have_a_space_between_them(template: Pat
     inline = "span|b|small|code|a|time|button"
     ends, begins = rf"(?:</(?:{inline})>|\)\s*\}}\}})", rf"(?:<(?:{inline})\b|\{{\{{ press\()"
     assert not re.findall(rf"{ends}(?:\{{% (?!el)[^%]*%\}})*{begins}", template.read_text())
+
+
+def test_every_section_is_shown_although_none_of_its_sources_could_be_read(calm: PageSnapshot) -> None:
+    for section in ALL_SECTIONS:
+        assert rendering.render_section(section, replace(calm, sources={}), ACTIONS)
 
 
 def test_words_of_two_elements_on_two_lines_have_a_space_between_them(calm: PageSnapshot) -> None:
