@@ -266,8 +266,8 @@ def _run(scenario: Scenario, bars: int, as_json: bool, show: Callable[[dict[str,
 
 
 async def _stoppable(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
-    """SIGTERM and Ctrl-C cancel the run, which stops all its processes. A thread that runs a command cannot be cancelled:
-    the process ends without it."""
+    """SIGTERM and Ctrl-C cancel the run, which stops all its processes. A thread cannot be cancelled: the process ends
+    without it."""
     task, is_stopped = asyncio.ensure_future(work), False
 
     def stop() -> None:

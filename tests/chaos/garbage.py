@@ -54,6 +54,8 @@ KEYS_OF_CALLERS = "of:client-keys"
 SIGN_INS = "of:page-session:*"
 KEYS_OF_A_JOB = ("of:job:", "of:prompt:", "of:result:", "of:events:", "of:answers:")
 """After their damage people look at the job."""
+REPLY_SECONDS = 60.0
+"""A Redis that answers later than the fleet can bear is for the checks to find."""
 WORKERS_SECONDS = 15.0 * PATIENCE
 """Within this time every worker has beaten again, and gateways have read the keys of their callers again."""
 APPEARS_WITHIN = 60
@@ -73,7 +75,7 @@ async def run(damages: Sequence[str], every: int, only: str, directory: Path, pr
                 httpx.AsyncClient(base_url=fleet.gateway, timeout=TIMEOUT_SECONDS) as http,
             ):
                 drill = GarbageDrill(fleet, Checks(fleet, client, http), progress, every, only)
-                with redis.Redis.from_url(env.server.url) as store:
+                with redis.Redis.from_url(env.server.url, socket_timeout=REPLY_SECONDS) as store:
                     await drill.walk(damages, store)
                 lost = await drill.lost()
             figures = {"processes_ended": fleet.ended, "lost": lost, **drill.figures()}

@@ -13,6 +13,7 @@
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
 if not take_lock('audit', args.check_ms) then return {} end
+for _, key in ipairs({BACKENDS, BACKLOGS, BREAKERS, RQ_QUEUES, RQ_WORKERS}) do remove_oversized(key) end  -- names of keys
 
 -- Enter a job in an index. Every script writes a record and its indexes together, so one that lacks a job was damaged.
 -- `latest`, `earliest`: a score after or before them cannot be right either.

@@ -9,7 +9,8 @@ from tests.router_core.state.damaged_fleet import build, work
 OVERSIZED = b"a" * (2**20 + 1)
 OF_ONE_OWNER = (
     b"of:prompt:", b"of:result:", b"of:events:", b"of:answers:", b"of:last-answer:", b"of:idem:", b"of:repeats:",
-    b"of:file:", b"of:response:", b"of:inbox:", b"rq:job:", b"of:client-keys", b"of:job:", b"of:unreadable", b"of:set-aside:",
+    b"of:file:", b"of:response:", b"of:inbox:", b"rq:job:", b"of:client-keys", b"of:job:", b"of:unreadable",
+    b"of:set-aside:",
 )  # fmt: skip
 ADD = {
     b"hash": lambda store, key: store.hset(key, "oversized", OVERSIZED),
