@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
+from openfall.producers.amount_text import plural
 from openfall.producers.batch_wait_reason import explain_waiting
 from openfall.producers.client import AsyncOpenfall
 from openfall.producers.errors import BatchFileError
@@ -17,6 +18,8 @@ from openfall.producers.local_batches.failed_lines import FailedLines
 from openfall.producers.local_batches.output_journal import read_journal
 from openfall.producers.local_batches.saved_plans import SavedBatch, list_batches
 from openfall.producers.table import Table
+from openfall.router_core.state.job_records import count_cancelled
+from openfall.router_core.vocabulary import ErrorClass
 
 COUNTS = ("lines", "answered", "failed", "waiting", "uncollected", "not_submitted")
 """`lines` is the sum of the others. Uncollected: the job has ended, and its result is not in the output file."""
@@ -29,25 +32,35 @@ OnRead = Callable[[int], None]
 
 async def fetch_run(llm: AsyncOpenfall, saved: SavedBatch, on_read: OnRead = lambda _: None) -> dict[str, Any]:
     """The progress of a batch. Failed lines that were submitted again count by the states of their jobs. `why` is left
-    out if nothing is known to keep its lines from an answer. Its files are read in a thread. Raises
-    `BatchFileError`."""
+    out if nothing is known to keep its lines from an answer, and none was cancelled. Its files are read in a thread.
+    Raises `BatchFileError`."""
     assert saved.plan is not None
     journal_state = await asyncio.to_thread(read_journal, saved.out)
     batch_run = BatchRun(llm, saved.plan, journal_state)
     batch_run.on_read = on_read
     jobs, tally = await batch_run.job_states(), batch_run.tally
     retried = await FailedLines(llm, saved.plan, journal_state).states()
-    waiting = [job for job, state in {**jobs, **retried}.items() if state not in (None, "done")]
+    states = {**jobs, **retried}
+    waiting = [job for job, state in states.items() if state not in (None, "done")]
+    ended = [job for job, state in states.items() if state == "done"]
     lost = "" if saved.out.exists() else f"{saved.out} is gone: the same command writes it again"
-    why = "; ".join(filter(None, (lost, await explain_waiting(llm, waiting))))
     counts = {"lines": tally.total, "answered": tally.answered_before, "failed": tally.failed}
     codes = Counter(
         [code for _, code in journal_state.failed.values() if code != INVALID_REQUEST]
         + [INVALID_REQUEST for _ in tally.invalid]
     )
     values = {"output": str(saved.out), **counts, **dict(sorted(codes.items()))}
-    values["failed"] = tally.failed - len(retried)
-    return {**values, "states": Counter([*jobs.values(), *retried.values()]), **({"why": why} if why else {})}
+    values["failed"] = still_failed = tally.failed - len(retried)
+    cancelled = min(codes[ErrorClass.CANCELLED], still_failed)
+    cancelled += await count_cancelled(llm.store.connection, ended)
+    why = "; ".join(filter(None, (lost, _describe_cancelled(cancelled), await explain_waiting(llm, waiting))))
+    return {**values, "states": Counter(states.values()), **({"why": why} if why else {})}
+
+
+def _describe_cancelled(count: int) -> str:
+    return (
+        f"{plural(count, 'line')} cancelled: `--retry-failed` of the same command submits them again" if count else ""
+    )
 
 
 async def list_runs(

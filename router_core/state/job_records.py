@@ -147,5 +147,14 @@ async def fetch_states(link: RedisConnection, job_ids: Sequence[str]) -> dict[st
     return states
 
 
+async def count_cancelled(link: RedisConnection, job_ids: Sequence[str]) -> int:
+    """How many of these jobs, which have ended, were cancelled."""
+    count = 0
+    for part in _parts(job_ids):
+        rows = await asyncio.gather(*(link.command("HGET", keys.RECORD + job_id, "status") for job_id in part))
+        count += sum(row is not None and read_text(row) == Status.CANCELLED for row in rows)
+    return count
+
+
 def _parts(job_ids: Sequence[str]) -> list[Sequence[str]]:
     return [job_ids[first : first + BATCH_SIZE] for first in range(0, len(job_ids), BATCH_SIZE)]

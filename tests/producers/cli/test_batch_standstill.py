@@ -178,10 +178,13 @@ def test_a_cancelled_batch_has_no_job_left_and_is_run_again_with_retry_failed(
 ) -> None:
     assert openfall("batch", "cancel", "out").stdout == "40 jobs cancelled, 0 had ended\n"
     assert openfall("batch", "cancel", "out.jsonl").stdout == "0 jobs cancelled, 40 had ended\n"
+    (listed,) = json.loads(openfall("batch", "list", "--json").stdout)
+    assert (listed["uncollected"], listed["why"].split(":")[0]) == (40, "40 lines cancelled")
     assert "No job waits" in openfall("status").stdout
     ran = openfall(*RUN)
     assert ran.returncode == 5
     assert {row["error"]["code"] for row in read_rows(out)} == {"cancelled"}
+    assert "40 lines cancelled: `--retry-failed`" in openfall("batch", "status", "out").stdout
     with worker_for():
         assert openfall(*RUN, "--retry-failed", "--limit", "3").returncode == 0
         assert every_line_has_one_row(out), "the failed lines beyond the limit keep their rows"
