@@ -36,7 +36,7 @@ def complete(call: Request, engine: str, deltas: list[str] | None) -> tuple[Outc
 def test_a_suffix_reaches_ollama_as_a_generate_and_its_answer_is_that_of_a_chat(
     engine: str, deltas: list[str] | None
 ) -> None:
-    call = request("ollama", "def add(a, b):", suffix="return c", raw=True, context=[], images=None)
+    call = request("ollama", "def add(a, b):", limit=5, suffix="return c", raw=True, context=[], images=None)
     outcome, path, sent = complete(call, engine, deltas)
     assert isinstance(outcome, Completion)
     assert path == "/api/generate"
@@ -49,7 +49,7 @@ def test_a_suffix_reaches_ollama_as_a_generate_and_its_answer_is_that_of_a_chat(
     assert not {"messages", "system", "context"} & sent.keys()
     assert outcome.text == outcome.body["message"]["content"] != ""
     assert "context" not in outcome.body
-    assert outcome.usage.output_tokens == 12
+    assert outcome.usage.output_tokens == 5
     assert "".join(deltas or [outcome.text]) == outcome.text
 
 
