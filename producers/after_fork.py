@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio.events
+import asyncio.mixins
 import os
+import threading
 from weakref import WeakSet
 
 _SHARED: WeakSet[object] = WeakSet()
@@ -17,6 +20,16 @@ def keep_in_children(client: object) -> None:
     _SHARED.add(client)
 
 
+def _renew_locks() -> None:
+    """Give this process locks of its own in place of those of asyncio that all loops share.
+
+    Another thread may hold one at the moment of the fork: when it makes the first loop of the process, or when an event
+    or a lock of asyncio first waits. That thread is not in the child, and no loop of the child would get further.
+    """
+    asyncio.events._lock = threading.Lock()  # type: ignore[attr-defined]  # noqa: SLF001 - asyncio has no other way
+    asyncio.mixins._global_lock = threading.Lock()  # noqa: SLF001
+
+
 def _keep() -> None:
     import ctypes
 
@@ -25,4 +38,5 @@ def _keep() -> None:
 
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
+    os.register_at_fork(after_in_child=_renew_locks)
     os.register_at_fork(after_in_child=_keep)

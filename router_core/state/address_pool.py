@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from typing import Any, ClassVar
@@ -22,14 +23,15 @@ class AddressPool(aioredis.ConnectionPool):
     read what is out of date."""
 
     _pools: ClassVar[WeakSet[AddressPool]] = WeakSet()
-    _pools_lock = threading.Lock()
+    _locks: ClassVar[dict[int, threading.Lock]] = {}
+    """By process: a lock that another thread holds during a fork stays locked in the child for ever."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self._is_refused = False
         self._leaves_at = float("-inf")
         """When the connections leave, or left last, on the monotonic clock."""
-        with self._pools_lock:
+        with self._pools_lock():
             self._pools.add(self)
 
     def note_refusal(self) -> None:
@@ -56,10 +58,14 @@ class AddressPool(aioredis.ConnectionPool):
             self._leave_server()
 
     def _leave_server(self) -> None:
-        with self._pools_lock:
+        with self._pools_lock():
             pools = [pool for pool in self._pools if pool.address == self.address]
         for pool in pools:
             pool._leave()  # noqa: SLF001 - of the same class
+
+    @classmethod
+    def _pools_lock(cls) -> threading.Lock:
+        return cls._locks.setdefault(os.getpid(), threading.Lock())
 
     @property
     def address(self) -> tuple[Any, ...]:

@@ -16,6 +16,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import ExitStack
 
 from openfall import AsyncOpenfall, Openfall, OpenfallError, resolve_runtime_model
 
@@ -83,6 +84,38 @@ def fork_while_threads_ask(config: str) -> None:
         answers = [pool.submit(ask, llm, f"thread {n}") for n in range(8)]
         in_fork(lambda: ask(llm, "child"))
         print(sorted(answer.result() for answer in answers))
+
+
+def fork_while_a_thread_holds_every_lock(config: str) -> None:
+    """Each lock that a module, or a class in it, has for all its callers: another thread may hold any at a fork."""
+    llm = Openfall(config=config)
+    report(lambda: ask(llm, "parent"))
+    places = [module for name, module in sys.modules.items() if name.startswith(("asyncio.", "redis.", "openfall."))]
+    values = [value for place in places for value in vars(place).values()]
+    values += [value for owner in values if isinstance(owner, type) for value in vars(owner).values()]
+    held = {id(lock): lock for lock in values if isinstance(lock, type(threading.Lock()) | type(threading.RLock()))}
+    forked = threading.Event()
+    holding = threading.Event()
+
+    def hold() -> None:
+        with ExitStack() as locks:
+            for lock in held.values():
+                locks.enter_context(lock)  # type: ignore[arg-type]
+            holding.set()
+            forked.wait(HANG_SECONDS)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait()
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(HANG_SECONDS)
+        report(lambda: ask(llm, "child"))
+        os._exit(0)
+    forked.set()
+    thread.join()
+    print("child", os.waitpid(child, 0)[1], len(held) > 1)
 
 
 def fork_with_an_open_stream(config: str) -> None:

@@ -64,6 +64,10 @@ def test_a_fork_while_other_threads_use_the_client_harms_neither_process(use: An
     assert use("fork_while_threads_ask") == ["echo child", "child 0", str([f"echo thread {n}" for n in range(8)])]
 
 
+def test_a_fork_while_another_thread_holds_every_shared_lock_gives_a_child_that_works(use: Any) -> None:
+    assert use("fork_while_a_thread_holds_every_lock") == ["echo parent", "echo child", "child 0 True"]
+
+
 def test_a_grandchild_has_a_client_of_its_own(use: Any) -> None:
     assert use("fork_of_a_fork") == ["echo parent", "echo grandchild", "child 0", "echo child", "child 0"]
 
