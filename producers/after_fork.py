@@ -8,6 +8,9 @@ import os
 import threading
 from weakref import WeakSet
 
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
 _SHARED: WeakSet[object] = WeakSet()
 
 
@@ -36,6 +39,22 @@ def _keep() -> None:
     for client in list(_SHARED):
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
+
+def _use_pydantic() -> None:
+    """Let pydantic make what it makes once: it does so under locks that a child forked meanwhile would wait for.
+
+    They are in its compiled code, where nothing can renew them: so no thread may be the first to use it.
+    """
+    numbers = TypeAdapter(dict[str, int])
+    to_json(None)
+    numbers.dump_json({"": 0})
+    try:
+        numbers.validate_python({"": ""})
+    except ValidationError as error:
+        str(error)
+
+
+_use_pydantic()
 
 if hasattr(os, "register_at_fork"):  # Windows has no fork
     os.register_at_fork(after_in_child=_renew_locks)

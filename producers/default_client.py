@@ -50,7 +50,7 @@ class DefaultClients:
     """One client for each configuration. Thread-safe.
 
     A client is replaced when its configuration file or the address of Redis changes. Callers that still use the old
-    one may finish: it ends with the process.
+    one may finish: it ends with their last reference.
     """
 
     _clients: dict[Path | None, tuple[Openfall, RedisServer]] = field(default_factory=dict)

@@ -77,6 +77,22 @@ class LoopThread:
                 self._loop.call_soon_threadsafe(self._stopping.set)
             thread.join(STOP_TIMEOUT_SECONDS)
 
+    def leave(self, last: Callable[[], Awaitable[None]]) -> None:
+        """As `stop`, and does not wait. The garbage collector may call it, in any thread and at any moment."""
+        loop = self._loop
+        if loop is None or self._stopped:
+            return
+        self._stopped = True
+
+        async def end() -> None:
+            try:
+                await last()
+            finally:
+                self._stopping.set()
+
+        with suppress(RuntimeError):  # the loop has ended
+            asyncio.run_coroutine_threadsafe(end(), loop)
+
     def _schedule(self, step: Callable[[], Awaitable[T]]) -> Future[T]:
         if os.getpid() != self._process:
             raise InvalidOperation("this belongs to the process before the fork: open a new one with the client")

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar, Unpack
+from typing import Any, NoReturn, TypeVar, Unpack
+from weakref import ref
 
 from openfall.config import LoadedConfig
 from openfall.producers.client import AsyncOpenfall
@@ -34,7 +35,8 @@ T = TypeVar("T")
 class Openfall:
     """`AsyncOpenfall` with the same methods, blocking. Several threads may share one.
 
-    It may be made before a fork: each process has a thread and connections of its own, from its first call on.
+    It ends with its last reference, with `close`, or with the program. It may be made before a fork: each process has a
+    thread and connections of its own, from its first call on.
     """
 
     def __init__(
@@ -45,12 +47,21 @@ class Openfall:
         producer: str | None = None,
         retry_for: float = RETRY_FOR_SECONDS,
     ) -> None:
-        self._client = AsyncOpenfall(redis_url, config=config, producer=producer, retry_for=retry_for)
-        self.config = self._client.config
         self._threads: dict[int, LoopThread] = {}
         """By process. Those of a parent process are kept, and left alone: it uses them."""
         self._closed = self._at_exit = False
-        atexit.register(self._close_at_exit)
+        self._exit_step = partial(_close_at_exit, ref(self))
+        self._client = AsyncOpenfall(redis_url, config=config, producer=producer, retry_for=retry_for)
+        self.config = self._client.config
+        atexit.register(self._exit_step)
+
+    def __del__(self) -> None:
+        """End the thread of a client that nothing refers to any more, and do not wait for it."""
+        if not hasattr(self, "_exit_step"):  # an unknown argument
+            return
+        atexit.unregister(self._exit_step)
+        if thread := self._threads.get(os.getpid()):
+            thread.leave(self._client.close)
 
     def __enter__(self) -> Openfall:
         return self
@@ -60,16 +71,15 @@ class Openfall:
     ) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        self._client.__reduce__()
+
     def close(self) -> None:
         """Close the connections and end the thread. Submitted jobs go on."""
         self._closed = True
-        atexit.unregister(self._close_at_exit)
+        atexit.unregister(self._exit_step)
         if thread := self._threads.get(os.getpid()):
             thread.stop(self._client.close, at_exit=self._at_exit)
-
-    def _close_at_exit(self) -> None:
-        self._at_exit = True
-        self.close()
 
     def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         """Submit one job. Returns once Redis has stored it. Raises as `AsyncOpenfall.submit` does."""
@@ -115,7 +125,7 @@ class Openfall:
         deliveries: AsyncGenerator[InboxDelivery[Any], None] = self._client.inbox(name, reader=reader)
         with closing(thread.iterate(deliveries)) as iterated:
             for delivery in iterated:
-                yield replace(delivery, ack=partial(thread.call, delivery.ack))
+                yield replace(delivery, ack=partial(self._call_in, thread, delivery.ack))
 
     def result(self, job_id: str) -> Result | None:
         """The final result of a job; None while there is none. Raises `UnknownJob`."""
@@ -145,8 +155,19 @@ class Openfall:
     def _call(self, step: Callable[[], Awaitable[T]]) -> T:
         return self._thread().call(step)
 
+    def _call_in(self, thread: LoopThread, step: Callable[[], Awaitable[T]]) -> T:
+        """What refers to this method refers to the client, and so its thread goes on."""
+        return thread.call(step)
+
     def _thread(self) -> LoopThread:
         if self._closed:
             raise closed(at_exit=self._at_exit)
         process = os.getpid()
         return self._threads.get(process) or self._threads.setdefault(process, LoopThread())
+
+
+def _close_at_exit(client: ref[Openfall]) -> None:
+    """A weak reference: `atexit` would keep each client, and its thread, until the program ends."""
+    if (open_client := client()) is not None:
+        open_client._at_exit = True  # noqa: SLF001 - of the same module
+        open_client.close()

@@ -100,7 +100,7 @@ def fork_while_a_thread_holds_every_lock(config: str) -> None:
     def hold() -> None:
         with ExitStack() as locks:
             for lock in held.values():
-                locks.enter_context(lock)  # type: ignore[arg-type]
+                locks.enter_context(lock)
             holding.set()
             forked.wait(HANG_SECONDS)
 
@@ -240,6 +240,25 @@ def loop_without_an_end(config: str) -> None:
         closed.close()
         del closed, loop, llm
         gc.collect()
+
+
+def client_for_each_call(config: str) -> None:
+    """A handler that makes a client, and closes none."""
+    report(lambda: ask(Openfall(config=config), "first"))
+    answers = [ask(Openfall(config=config), f"call {n}") for n in range(5)]
+    threads = [thread for thread in threading.enumerate() if thread.name == "openfall"]
+    for thread in threads:
+        thread.join(HANG_SECONDS)
+    print(answers == [f"echo call {n}" for n in range(5)], [thread for thread in threads if thread.is_alive()])
+    inbox = Openfall(config=config)
+    inbox.submit("letter", inbox="letters")
+    delivery = next(iter(inbox.inbox("letters")))
+    del inbox
+    report(lambda: (delivery.text, delivery.ack()))
+    try:
+        Openfall(nothing=1)  # type: ignore[call-arg]
+    except TypeError as error:
+        print("unexpected keyword" in str(error))
 
 
 def call_at_exit(config: str) -> None:

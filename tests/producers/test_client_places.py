@@ -122,6 +122,10 @@ def test_a_program_that_closes_no_client_ends_without_a_warning(use: Any) -> Non
     assert use("exit_without_close") == ["echo never closed"]
 
 
+def test_the_thread_of_a_client_ends_with_the_last_reference_to_it(use: Any) -> None:
+    assert use("client_for_each_call") == ["echo first", "True []", "('echo letter', None)", "True"]
+
+
 def test_a_loop_that_ends_without_a_cancel_of_its_tasks_reports_none_of_the_client(use: Any) -> None:
     assert use("loop_without_an_end") == ["echo open loop", "echo closed loop"]
 
