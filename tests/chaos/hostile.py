@@ -58,7 +58,8 @@ def _document(urls: dict[str, str], good: str) -> dict[str, Any]:
         document["pools"][kind] = {"local": True}
         for name, where, patience in ((f"bad_{kind}", url, 1), (f"good_{kind}", good, PATIENCE)):
             document["backends"][name] = {"url": where, "pool": kind, "slots": SLOTS}
-            document["models"][name] = {"upstream": name, "backends": [name], "timeout": TIMEOUT_SECONDS * patience}
+            limits = {"timeout": TIMEOUT_SECONDS * patience, "context": PROMPT_BYTES}
+            document["models"][name] = {"upstream": name, "backends": [name], **limits}
             document["roles"][name] = {"chain": [name]}
         if kind in PATTERNS:
             document["roles"][f"bad_{kind}"]["pattern"] = PATTERNS[kind]
