@@ -10,7 +10,7 @@ from typing import Any
 
 import redis
 
-HUGE_BYTES = 50 * 2**20
+HUGE_BYTES = 2**20
 NUMBERS: tuple[float, ...] = (-1, 0, 10**30, 2**63, 1e308, -1e300, 0.5)
 SCORES = (float("inf"), float("-inf"), 1e308, -1e300, 0.0)
 COPY = b"copy-of-a-damaged-key"

@@ -2,18 +2,16 @@
 -- @include hold_and_incident
 -- @include lock
 -- @include clock_set_back
--- @include oversized_values
 -- Examine the records of all jobs, a part of them each second, once for the whole fleet: a job without a result must be in
 -- every index that its record names. An index that was set aside is so written again. While something was set aside, more
--- records are examined each second. Also removes oversized values from every key, leases of no delivery, workers that rq has
--- forgotten or another one has replaced, from the registries of rq what they list wrongly, and from JOBS the jobs that Redis
--- does not keep any more. Leases and presences that end later than any that is given now end in time.
+-- records are examined each second. Also removes leases of no delivery, workers that rq has forgotten or another one has
+-- replaced, from the registries of rq what they list wrongly, and from JOBS the jobs that Redis does not keep any more. Leases
+-- and presences that end later than any that is given now end in time.
 -- Arguments: check_ms (how long one audit is good), keys (examined each second), keys_after_damage, listed (entries of JOBS
 --   that are examined each second), silence (see fleet_silence.lua)
 -- Reply: the notes of UNREADABLE that no audit has returned before (JSON), oldest first
 local MAX_PARTS, MAX_WAIT_MS = 16, 86400000
 if not take_lock('audit', args.check_ms) then return {} end
-for _, key in ipairs({BACKENDS, BACKLOGS, BREAKERS, RQ_QUEUES, RQ_WORKERS}) do remove_oversized(key) end  -- names of keys
 
 -- Enter a job in an index. Every script writes a record and its indexes together, so one that lacks a job was damaged.
 -- `latest`, `earliest`: a score after or before them cannot be right either.
@@ -235,14 +233,8 @@ local cursor = row[1] and string.match(row[1], '^%d%d?%d?%d?%d?%d?%d?%d?%d?%d?%d
 local unreadable = number(redis.call('HGET', COUNTERS, 'unreadable'), 0)
 if cursor == '0' then redis.call('HSET', AUDIT, 'began', unreadable) end
 local keys = unreadable ~= number(row[3], 0) and args.keys_after_damage or args.keys
-local page = redis.call('SCAN', cursor, 'COUNT', keys)
-for _, key in ipairs(page[2]) do
-  if string.sub(key, 1, #RECORD) == RECORD then
-    examine(string.sub(key, #RECORD + 1))
-  elseif string.find(key, '^of:') or string.find(key, '^rq:') then
-    remove_oversized(key)
-  end
-end
+local page = redis.call('SCAN', cursor, 'MATCH', RECORD .. '*', 'COUNT', keys)
+for _, key in ipairs(page[2]) do examine(string.sub(key, #RECORD + 1)) end
 for key, n in pairs(lacked) do note_unreadable(key, 'lacked ' .. n .. ' of its jobs: they are in it again') end
 redis.call('HSET', AUDIT, 'cursor', page[1])
 if page[1] == '0' then redis.call('HSET', AUDIT, 'clean', number(row[2], 0)) end

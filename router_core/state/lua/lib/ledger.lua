@@ -2,7 +2,7 @@
 -- '{model}@{backend} {group} {role} {producer}' -> '{calls} {ms} {in} {out} {nusd} {unpriced} {longest ms} {dearest nusd}[ {SUM}
 -- {AMOUNT}]...', so that a call costs one command to read and one to write. A reader adds up the rows that are alike.
 -- A day has at most MAX_LEDGER_ROWS rows: the calls of further ones are in rows of the producer `*`.
-local LEDGER_TTL_S, MAX_LEDGER_ROWS, MAX_ROW_BYTES = 100 * 86400, 1000, 65536
+local LEDGER_TTL_S, MAX_LEDGER_ROWS = 100 * 86400, 1000
 local NO_CALL = {0, 0, 0, 0, 0, 0, 0, 0}
 local row_pattern = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+)(.*)$'
 
@@ -37,10 +37,6 @@ local function add_to_row(day, row, call, more)
   if is_new and redis.call('HLEN', day) >= MAX_LEDGER_ROWS then
     row = string.gsub(row, '%S+$', '*')
     text = redis.call('HGET', day, row)
-  end
-  if text and #text > MAX_ROW_BYTES then
-    note_unreadable(day .. ' ' .. row, 'is too large: it begins again')
-    text = nil
   end
   local calls, time, input, output, nusd, unpriced, longest, dearest, rest = string.match(text or '', row_pattern)
   if not calls then calls, time, input, output, nusd, unpriced, longest, dearest, rest = 0, 0, 0, 0, 0, 0, 0, 0, '' end

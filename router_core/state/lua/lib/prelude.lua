@@ -137,18 +137,13 @@ local function is_readable(name, value)
   return TEXTS[name](value)
 end
 
--- Every script that reads a field copies it, so a field far larger than any of openfall's is removed. The call of a job of
--- plain rq and the items of a Response may be as large as they are.
-local MAX_FIELD_BYTES, UNBOUNDED = 2 ^ 20, {data = true, items = true}
-
 -- The named fields of a hash, as a table by name; nil where there is none. What cannot be read is removed.
 local function fields(key, ...)
   local values, names, row = guarded_call('HMGET', key, ...), {...}, {}
   for i = 1, #names do
     local name, value = names[i], values[i]
     if value then
-      if #value > MAX_FIELD_BYTES and not UNBOUNDED[name]
-        or (NUMBERS[name] or TEXTS[name]) and not is_readable(name, value) then
+      if (NUMBERS[name] or TEXTS[name]) and not is_readable(name, value) then
         guarded_call('HDEL', key, name)
         note_unreadable(key .. ' ' .. name, 'cannot be read')
       else
