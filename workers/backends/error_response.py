@@ -69,11 +69,13 @@ _ECHO = re.compile(
 """What an error repeats of the request (pydantic's `input`) or of the answer (`raw` of Ollama's tool calls, the text
 that llama-server cannot parse). The words of a caller or of a model say nothing of a provider."""
 _CHOSEN = re.compile(
-    r"(\b(?:tool|function)s?\b[^'\"`\n]{0,40}(?P<quote>['\"`]))[^'\"`\n]{1,200}(?=(?P=quote))"
+    r"(\b(?:tool|function)s?\b[^'\"`\n]{0,40}(?<!\w)(?P<quote>['\"`]))"
+    r"[^'\"`\n]{1,200}(?:(?P=quote)(?:,|,? and|,? or) (?P=quote)[^'\"`\n]{1,200}){0,20}(?=(?P=quote)(?!\w))"
+    r"|(\b(?:tool|function)s?(?: names?| named| declarations?| found| must be unique){0,3}:? )[a-z]\w*_\w+"
     r"|(\bproperties\b(?=[^\w\s])\W{1,6})\w+",
     re.IGNORECASE,
 )
-"""A name that the caller chose: of a tool, or of a property in its schema. It says nothing of a provider either."""
+"""Names that the caller chose: of tools, or of a property in a schema. They say nothing of a provider either."""
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _REDIRECT = "the server redirects, which openfall does not follow: correct the backend's `url` (http or https, host)"
@@ -120,7 +122,7 @@ def words_in_place_of(document: Any, missing: str) -> Failure:
 
 def _find_class(error: UpstreamError) -> ErrorClass | None:
     """The class by the provider's own words: names that the caller chose do not count."""
-    return find_class(replace(error, message=_CHOSEN.sub(r"\1\3x", error.message)))
+    return find_class(replace(error, message=_CHOSEN.sub(r"\1\3\4x", error.message)))
 
 
 def has_words(document: Mapping[str, Any]) -> bool:

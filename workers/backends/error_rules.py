@@ -86,7 +86,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         _E.AUTH,
         {400, None},
-        codes="expired_key api_key_invalid invalid_api_key authentication_error failed_precondition 1004",
+        codes=words.WRONG_KEY_CODES,
     ),
     _rule(
         _E.AUTH,
@@ -101,7 +101,7 @@ RULES: tuple[Rule, ...] = (
     _rule(
         _E.INVALID_OUTPUT,
         {400, 422, 500, None},
-        "tool_use_failed json_validate_failed output_parse_failed",
+        words.WRONG_OUTPUT_CODES,
         words.WRONG_OUTPUT_TEXT,
     ),
     _rule(

@@ -2,7 +2,7 @@
 
 A pattern such as `^(a+)+$`, or references that branch, can take years, and a list of 10,000 objects takes 0.5 s. So a
 check first runs where the answer was read, and a signal interrupts it after `SHORT_SECONDS`. Then it runs again in a
-process of its own, with this file as its program, which the system ends at its limits.
+thread, and its schemas are validated in a process, with this file as its program, which the system ends at its limits.
 """
 
 from __future__ import annotations
@@ -12,20 +12,23 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from openfall.router_core.deciding.answer_checks import Validates
 from openfall.workers.execution.json_schema import schema_error
+
+if TYPE_CHECKING:  # what the process does not import need not be read at its start
+    from openfall.router_core.deciding.answer_checks import Validates
 
 Checked = TypeVar("Checked")
 
 SHORT_SECONDS = 0.05
 """CPU time of a check on the event loop."""
 LONG_SECONDS = 5
-"""CPU time of a check in its process, whose start is part of it."""
+"""CPU time of the process that validates all schemas of a check; its start is part of it."""
 MAX_WAIT = 30.0
 """Seconds for the process to end, on a busy machine."""
 MAX_BYTES = 2**30
@@ -34,6 +37,10 @@ MAX_BYTES = 2**30
 
 class SlowCheck(Exception):
     """A check took longer than it may on the event loop."""
+
+
+class UnfinishedCheck(Exception):
+    """The process of a check has ended before the check. The message says what to change."""
 
 
 class _Interrupted(BaseException):
@@ -69,27 +76,56 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
         raise _Interrupted
 
 
-def long_schema_error(schema: Any, value: Any, seconds: int = LONG_SECONDS) -> str | None:
-    """As `schema_error`, in a process of its own. Blocks the calling thread for up to `MAX_WAIT` seconds."""
-    argv = [sys.executable, "-P", "-m", __spec__.name, str(seconds)]
-    data = json.dumps([schema, value]).encode()
-    with suppress(subprocess.TimeoutExpired):
-        done = subprocess.run(argv, input=data, capture_output=True, timeout=MAX_WAIT, check=False)
-        if done.returncode == 0:
-            error: str | None = json.loads(done.stdout)
+def check_at_length(check: Callable[[Validates], Checked], seconds: int = LONG_SECONDS) -> Checked:
+    """`check(validates)`, for up to `MAX_WAIT` seconds, which block the calling thread. Raises `UnfinishedCheck`."""
+    with _validator_process(seconds) as process:
+
+        def validates(schema: Any, value: Any) -> str | None:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            with suppress(BrokenPipeError):  # it has ended, and so has its output
+                process.stdin.write(json.dumps([schema, value]).encode() + b"\n")
+                process.stdin.flush()
+            if not (line := process.stdout.readline()):
+                raise UnfinishedCheck(
+                    f"the check takes more than {seconds} s or 1 GB: the patterns and references of the schema must be "
+                    "simpler, or the answer shorter"
+                )
+            error: str | None = json.loads(line)
             return error
-    return (
-        f"the check takes more than {seconds} s or 1 GB: the patterns and references of the schema must be simpler, or "
-        "the answer shorter"
-    )
+
+        return check(validates)
+
+
+@contextmanager
+def _validator_process(seconds: int) -> Iterator[subprocess.Popen[bytes]]:
+    argv = [sys.executable, "-P", "-m", __spec__.name, str(seconds)]
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    end = threading.Timer(MAX_WAIT, process.kill)
+    end.start()
+    try:
+        yield process
+    finally:
+        end.cancel()
+        process.kill()
+        process.communicate()
 
 
 def main() -> None:
-    """Read `[schema, value]` from stdin, and write the error or null to stdout, both as JSON."""
-    seconds = int(sys.argv[1])
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
-    resource.setrlimit(resource.RLIMIT_AS, (MAX_BYTES, MAX_BYTES))
-    json.dump(schema_error(*json.load(sys.stdin)), sys.stdout)
+    """For each line `[schema, value]` of stdin, write a line with the error or null to stdout, both as JSON."""
+    _limit(resource.RLIMIT_CPU, int(sys.argv[1]))
+    _limit(resource.RLIMIT_AS, MAX_BYTES)
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(schema_error(*json.loads(line))) + "\n")
+        sys.stdout.flush()
+
+
+def _limit(kind: int, amount: int) -> None:
+    """Lower a limit of this process. One that is lower already stays: no process may raise it."""
+    _, hard = resource.getrlimit(kind)
+    amount = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
+    resource.setrlimit(kind, (amount, amount))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from openfall.router_core.state.settlement import CallReport, DeliveryOutcome
 from openfall.router_core.vocabulary import ErrorClass, HoldReason, Remedy, Urgency
 from openfall.workers.backends.call_request import OnPieces
 from openfall.workers.backends.registry import Clients
-from openfall.workers.execution.bounded_check import SlowCheck, check_briefly, long_schema_error
+from openfall.workers.execution.bounded_check import SlowCheck, UnfinishedCheck, check_at_length, check_briefly
 from openfall.workers.execution.call_report import CallReporter, FinishedCall
 from openfall.workers.execution.delivery_log import DeliveryLog
 from openfall.workers.execution.delivery_state import DeliveryState, read_state
@@ -126,7 +126,11 @@ class JobExecutor:
         try:
             return check_briefly(check)
         except SlowCheck:
-            return await asyncio.get_running_loop().run_in_executor(self._slow_checks, check, long_schema_error)
+            loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._slow_checks, check_at_length, check)
+        except UnfinishedCheck as unfinished:
+            return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=str(unfinished))
 
     def _first_step(self, state: DeliveryState, conditions: Conditions) -> Step:
         """What to do with a job that was claimed. No call is made for which the claim has reserved nothing."""

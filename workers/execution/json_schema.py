@@ -13,6 +13,9 @@ from typing import Any
 MAX_ERRORS = 100
 """The violations among which the best one is looked for: a long list may have one for each of its items."""
 
+MAX_KEPT_LENGTH = 32_768
+"""The length of the longest schema, as JSON, of which is kept that it is valid."""
+
 
 def import_library() -> None:
     """Import what `schema_error` needs: 0.15 s, which are no part of a check, and memory, which a worker that is short
@@ -38,7 +41,7 @@ def schema_error(schema: Any, value: Any) -> str | None:
         return "the schema itself is not valid at /$schema"
     try:
         draft: Any = validator_for(schema, default=Draft202012Validator)
-        draft.check_schema(schema, format_checker=None)
+        _check_schema(draft, schema)
         validator = _bounded(draft)(schema, registry=EMPTY_REGISTRY)
         error = exceptions.best_match(islice(validator.iter_errors(value), MAX_ERRORS))
     except exceptions.SchemaError as schema_fault:
@@ -50,6 +53,18 @@ def schema_error(schema: Any, value: Any) -> str | None:
     except Exception as fault:  # noqa: BLE001 - a `$ref` may lead to what is no schema: then a keyword can raise anything
         return f"the schema cannot be applied to the answer: {type(fault).__name__}"
     return None if error is None else f"{error.validator} fails at {_json_path(error.path)}"
+
+
+def _check_schema(draft: Any, schema: Any) -> None:
+    """Raise `SchemaError` for an invalid schema. That takes ten times as long as to validate a value, and the tools of
+    an agent have the same schemas in each of its turns: those that are valid are kept."""
+    text = json.dumps(schema)
+    (_check_text if len(text) <= MAX_KEPT_LENGTH else _check_text.__wrapped__)(draft, text)
+
+
+@lru_cache(256)
+def _check_text(draft: Any, text: str) -> None:
+    draft.check_schema(json.loads(text), format_checker=None)
 
 
 @lru_cache

@@ -21,6 +21,7 @@ REFUSALS = (
     "Tool choice `{name}` is unknown.",
     'The tool "{name}" has no schema.',
     "tools.0.custom.input_schema.properties.{name}.type: wrong type",
+    "Tools 'walk', 'look' and '{name}' have one name.",
 )
 
 
@@ -39,6 +40,18 @@ def test_the_name_of_a_tool_or_a_property_is_no_word_of_the_provider(words: str,
     assert DISPOSITIONS[refused].credential is CredentialSignal.FINE
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Tool {name} not found", "Unknown function {name}.", "Duplicate function declaration found: {name}",
+        "tool names must be unique: {name}", "The function named {name} has no schema",
+    ],
+)  # fmt: skip
+def test_the_name_of_a_tool_without_quotes_is_none_either(words: str) -> None:
+    for name in NAMES[:6]:
+        assert _refused(words.format(name=name)) is _refused(words.format(name="look_up"))
+
+
 def test_the_detail_has_the_name() -> None:
     words = REFUSALS[0].format(name=NAMES[0])
     assert NAMES[0] in classify(400, {}, json.dumps({"error": {"message": words}}).encode()).detail
@@ -49,6 +62,8 @@ def test_the_detail_has_the_name() -> None:
     [
         (404, "Function 'abc': Not found for account 'xyz'", E.NOT_INSTALLED),
         (400, "This model does not support tool choice 'required'", E.UNSUPPORTED),
+        (400, "Tool use isn't supported by this model; it doesn't have a template.", E.UNSUPPORTED),
+        (400, "The function you've called can't run: you don't have enough credits", E.OUT_OF_CREDITS),
         (400, "Tool calling failed: insufficient balance", E.OUT_OF_CREDITS),
         (400, 'The function "look" and the prompt exceed the context length of the model', E.CONTEXT_OVERFLOW),
     ],

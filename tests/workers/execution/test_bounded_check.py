@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import resource
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,10 @@ from openfall.router_core.catalog.catalog import Catalog
 from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.catalog.roles_and_tasks import Role
+from openfall.router_core.deciding.answer_checks import Validates
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.vocabulary import Urgency
-from openfall.workers.execution.bounded_check import SlowCheck, check_briefly, long_schema_error
+from openfall.workers.execution.bounded_check import SlowCheck, UnfinishedCheck, check_at_length, check_briefly
 from tests.faults import Script, answer, fault_server
 from tests.worker_harness import running_fleet
 
@@ -50,13 +54,32 @@ def test_after_a_check_that_was_interrupted_no_signal_arrives() -> None:
     assert check_briefly(lambda validates: validates({"pattern": r"^\d{4}-\d\d$"}, "2026-12")) is None
 
 
-def test_a_process_ends_a_check_without_end_and_completes_a_long_one() -> None:
-    error = long_schema_error(*ENDLESS["nested quantifiers"], seconds=1)
-    assert error is not None
-    assert error.startswith("the check takes more than 1 s")
-    people = {"items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}
-    assert long_schema_error(people, [{"name": "Haruka 🎀"}] * 5_000) is None
-    assert long_schema_error(people, [{"name": "Haruka"}] * 5_000 + [{}]) == "required fails at /5000"
+PEOPLE = {"items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}
+
+
+def test_a_process_ends_a_check_without_end() -> None:
+    with pytest.raises(UnfinishedCheck, match="takes more than 1 s or 1 GB"):
+        check_at_length(lambda validates: validates(*ENDLESS["nested quantifiers"]), seconds=1)
+
+
+def test_one_process_validates_all_schemas_of_a_long_check() -> None:
+    def check(validates: Validates) -> list[str | None]:
+        lists = [[{"name": "Haruka 🎀"}] * 5_000, [{"name": "Haruka"}] * 5_000 + [{}]]
+        return [validates(PEOPLE, people) for people in lists] + [validates(True, 1) for _ in range(1_000)]
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    assert check_at_length(check) == [None, "required fails at /5000"] + [None] * 1_000
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 5  # a process for each takes 200 s
+
+
+def test_a_process_whose_owner_has_a_lower_limit_keeps_it() -> None:
+    program = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_CPU, (60, 60)); sys.argv = ['', '99'];"
+        "from openfall.workers.execution.bounded_check import main; main();"
+        "print(resource.getrlimit(resource.RLIMIT_CPU)[1])"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], input="[true, 1]", capture_output=True, text=True, check=True)
+    assert ran.stdout.split() == ["null", "60"]
 
 
 def test_an_answer_whose_check_takes_long_is_checked_to_the_end(redis_url: str, tmp_path: Path) -> None:

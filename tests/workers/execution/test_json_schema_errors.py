@@ -96,3 +96,19 @@ def test_a_long_list_is_validated_in_little_time() -> None:
     assert schema_error({"uniqueItems": True}, unlike) is None
     assert str(schema_error({"items": {"type": "string"}}, [1] * 100_000)).startswith("type fails at /")
     assert time.thread_time() - began < 1.0  # it took 20 s
+
+
+def test_a_valid_schema_is_checked_once() -> None:
+    fields = {f"field{number}": {"type": "string", "minLength": 1} for number in range(100)}
+    schema = {"type": "object", "properties": fields, "additionalProperties": False}
+    times = [time.thread_time()]
+    for _ in range(2):
+        assert schema_error(schema, {"field1": "a"}) is None
+        times.append(time.thread_time())
+    first, second = times[1] - times[0], times[2] - times[1]
+    assert second < first / 4  # a fiftieth
+
+
+def test_an_invalid_schema_is_one_each_time() -> None:
+    for _ in range(2):
+        assert schema_error({"type": "nonsense"}, 1) == "the schema itself is not valid at /type"
