@@ -5,42 +5,66 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from typing import Any, Literal, Required, TypedDict, cast
+from typing import Any, Literal, NotRequired, Required, TypeAlias, TypedDict, cast
 
 from openfall.producers.errors import StillQueued
 from openfall.router_core.jobs.result import Result
 from openfall.router_core.jobs.stream_pieces import Piece
 
-EventName = Literal[
-    "queued", "scheduled", "started", "put_back", "loading", "writing", "waiting", "waiting_for_model",
-    "model_switching", "blocked", "delta", "reset", "fallen", "degraded", "held", "done", "unreadable",
-]  # fmt: skip
+
+class _Event(TypedDict):
+    """A later stream continues at the `cursor`."""
+
+    cursor: int
+    at: NotRequired[int]
+    """Milliseconds since the epoch, of the server's clock."""
 
 
-class StreamEvent(TypedDict, total=False):
-    """An event of a job: `event` is its name, and a later stream continues at its `cursor`.
+class DeltaEvent(_Event):
+    """A part of the answer. A `reset` voids all earlier ones."""
+
+    event: Literal["delta"]
+    text: str
+    pieces: NotRequired[Sequence[Piece]]
+    """Text, thinking and tool calls: see `jobs/stream_pieces.py`."""
+
+
+class FallEvent(_Event):
+    """No model serves the job now. A `degraded` has the `text` of the interim reply, if there is one; a `held` job
+    waits."""
+
+    event: Literal["fallen", "degraded", "held"]
+    reason: str
+    """Why: a word; `detail` is a sentence."""
+    detail: str
+    by: NotRequired[str | None]
+    text: NotRequired[str]
+
+
+class DoneEvent(_Event):
+    """The end of the job, and of its stream."""
+
+    event: Literal["done"]
+    status: str
+    result: Result
+
+
+class ProgressEvent(_Event, total=False):
+    """What happens before an answer.
 
     Interactive jobs have `loading` (of the model), `writing` (the number of characters so far) and `waiting` (for an
-    answer in one piece). A `delta` has `text`; a `reset` voids all earlier deltas, since another attempt begins;
-    `queued` repeats, with the same cursor, when `position` changes; a `degraded` has the `text` of the interim reply,
-    if there is one; `done` has the `result`. After some seconds without an event `blocked` has `why` no worker may
-    take the job, with the remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`. `pieces` are
-    text, thinking and tool calls: see `jobs/stream_pieces.py`.
+    answer in one piece). A `reset` voids all earlier deltas, since another attempt begins; `queued` repeats, with the
+    same cursor, when `position` changes. After some seconds without an event `blocked` has `why` no worker may take the
+    job, with the remedy; `waiting_for_model` and `model_switching` have `card`, `eta_seconds`.
     """
 
-    event: Required[EventName]
-    cursor: Required[int]
-    at: int
-    """Milliseconds since the epoch, of the server's clock."""
-    text: str
-    pieces: Sequence[Piece]
-    result: Result
-    status: str
+    event: Required[
+        Literal[
+            "queued", "scheduled", "started", "put_back", "loading", "writing", "waiting", "waiting_for_model",
+            "model_switching", "blocked", "reset", "unreadable",
+        ]
+    ]  # fmt: skip
     why: str
-    reason: str
-    """Why no model serves the job now: a word; `detail` is a sentence."""
-    detail: str
-    by: str
     queue: str
     position: int
     due: int
@@ -54,6 +78,10 @@ class StreamEvent(TypedDict, total=False):
     text_characters: int
     card: str
     eta_seconds: int | None
+
+
+StreamEvent: TypeAlias = DeltaEvent | FallEvent | DoneEvent | ProgressEvent
+"""An event of a job. Its `event` says which of them it is, for type checkers too."""
 
 
 async def events_for_caller(

@@ -61,6 +61,7 @@ async def main() -> None:
     async with AsyncOpenfall() as llm:
         reveal_type(await llm.ask("Haruka waves", role="chat", timeout="5s"))
         reveal_type([delivery.text async for delivery in llm.inbox("bot")])
+        reveal_type([event async for event in llm.stream("8f21") if event["event"] == "done"])
 
 
 asyncio.run(main())
@@ -230,7 +231,9 @@ def test_a_program_sees_the_types_of_the_installed_package(installation: Install
         sys.executable, "-m", "mypy", "--strict", "--python-executable", installation.python,
         "typed_bot.py", timeout=240,
     )  # fmt: skip
-    assert [line.partition("Revealed type is ")[2].strip('"') for line in ran.stdout.splitlines()[:4]] == [
+    revealed = [line.partition("Revealed type is ")[2].strip('"') for line in ran.stdout.splitlines()[:5]]
+    assert "stream_event.DoneEvent" in revealed.pop(2), ran.stdout + ran.stderr
+    assert revealed == [
         "openfall.router_core.jobs.result.Result",
         "list[str]",
         "str",

@@ -174,7 +174,7 @@ def _shown(event: StreamEvent) -> tuple[str, dict[str, Any]]:
     """An event as the script of the page takes it."""
     match event["event"]:
         case "delta":
-            return "text", {"text": event.get("text", "")}
+            return "text", {"text": event["text"]}
         case "reset":
             return "reset", {"line": "the text so far is discarded: the answer starts again"}
         case "done":

@@ -9,7 +9,6 @@ from typing import get_args, get_type_hints
 import pytest
 
 import openfall
-from openfall.producers.stream_event import EventName
 from openfall.router_core.state import scripts
 from openfall.router_core.vocabulary import Urgency
 
@@ -51,7 +50,8 @@ def test_not_finished_is_a_timeout_error() -> None:
 def test_a_type_checker_knows_every_event_and_every_urgency() -> None:
     lua = Path(scripts.__file__).with_name("lua")
     events = {name for path in lua.rglob("*.lua") for name in re.findall(r"[{ ]event = '(\w+)'", path.read_text())}
-    assert {"queued", "fallen", "held", "put_back"} <= events <= set(get_args(EventName))
+    known = {name for kind in get_args(openfall.StreamEvent) for name in get_args(get_type_hints(kind)["event"])}
+    assert {"queued", "fallen", "held", "put_back"} <= events <= known
     hint = get_type_hints(openfall.SubmitOptions)["urgency"]
     values = {value for part in get_args(hint) for value in get_args(part)}
     assert values == set(Urgency)

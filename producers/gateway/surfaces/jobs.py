@@ -100,8 +100,7 @@ async def _events(exchange: Exchange, job_id: str, after: int) -> AsyncIterator[
                 event = step.result()
                 if event is None:
                     return
-                result = event.get("result")
-                row = {**event, "result": result.as_json()} if result is not None else {**event}
+                row = {**event, "result": event["result"].as_json()} if event["event"] == "done" else {**event}
                 yield f"id: {event['cursor']}\n".encode() + sse.named(event["event"], row)
                 step = asyncio.ensure_future(anext(events, None))
         finally:

@@ -41,16 +41,16 @@ class PageGateway:
 
 @contextmanager
 def page_gateway(
-    redis_url: str, home: Path, *scripts: Script, more: str = "", config: str = "", pools: tuple[str, ...] = ()
+    redis_url: str, home: Path, *scripts: Script, more: str = "", config: str = ""
 ) -> Iterator[PageGateway]:
-    """A gateway whose upstream answers by `scripts`. Without `pools` no worker runs."""
+    """A gateway whose upstream answers by `scripts`. No worker runs: one needs the main thread, where signals arrive."""
     client = redis.Redis.from_url(redis_url)
     client.flushall()
     started, end = threading.Event(), threading.Event()
     opened: list[PageGateway] = []
 
     async def serve() -> None:
-        async with open_gateway(redis_url, home, *scripts, pools=pools, more=more, config=config) as gateway:
+        async with open_gateway(redis_url, home, *scripts, pools=(), more=more, config=config) as gateway:
             opened.append(PageGateway(gateway.url, redis_url, gateway.instance, client, asyncio.get_running_loop()))
             started.set()
             await asyncio.to_thread(end.wait)

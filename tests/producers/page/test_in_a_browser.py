@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from tests.producers.page.page_gateway import PageGateway, page_gateway
 from tests.producers.page.path_proxy import ROOT, path_proxy
 from tests.producers.page.staged_fleet import CONFIG, stage, stage_outbox
 from tests.valkey_server import Server
+from tests.worker_harness import worker_command
 
 pytestmark = pytest.mark.browser
 expect = sync_api.expect
@@ -236,12 +238,22 @@ def test_a_section_keeps_focus_and_what_is_open_when_it_is_renewed(page: Any, st
     assert page.locator("#breakers details").get_attribute("open") is not None
 
 
+@contextmanager
+def worker_process(config: Path) -> Iterator[None]:
+    with subprocess.Popen(worker_command("gpu", config), stdout=subprocess.DEVNULL) as process:
+        try:
+            yield
+        finally:
+            process.kill()
+
+
 def test_a_question_is_followed_through_a_fallback_to_its_answer(browser: Any, redis_url: str, tmp_path: Path) -> None:
     """The first model refuses, the second one streams: the page shows both as they happen, and then who answered."""
     refusal = answer({"error": {"message": "overloaded"}}, 529)
     stream = events(piece(content="A lantern "), piece(content="is lit"), piece(finish="stop"))
     with (
-        page_gateway(redis_url, tmp_path, refusal, stream, pools=("gpu", "degrade")) as fleet,
+        page_gateway(redis_url, tmp_path, refusal, stream) as fleet,
+        worker_process(tmp_path / "openfall.yaml"),
         open_page(browser, f"{fleet.url}/try") as page,
     ):
         page.get_by_label("Question").fill("Haruka waves")
