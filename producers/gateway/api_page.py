@@ -52,7 +52,8 @@ def _operations(document: Document) -> dict[str, list[tuple[str, str, Document]]
 
 
 def _links(document: Document) -> Iterator[str]:
-    yield '<a href="openapi.json">openapi.json</a>'
+    root_path = document["servers"][0]["url"].rstrip("/")
+    yield f'<a href="{escape(root_path)}/openapi.json">openapi.json</a>'
     yield from (f'<a href="#{escape(tag)}">{escape(tag)}</a>' for tag in _operations(document))
 
 

@@ -187,6 +187,9 @@ class HttpConnection(HttpToolsProtocol):
         self._is_in_body = True
         if self._repeats_head or self.transport.is_closing():
             return
+        if len(self.headers) > MAX_HEADERS:
+            self._refuse(b"431 Request Header Fields Too Large")
+            return
         if len(self.pipeline) >= MAX_PIPELINED:
             self.pipeline.clear()
             self._refuse(b"429 Too Many Requests")

@@ -18,7 +18,9 @@ from openfall.producers.page.page_access import (
     check_origin,
     check_page,
     check_right,
+    cookie_name,
     cookie_path,
+    read_cookie,
     set_cookie,
 )
 from openfall.producers.page.page_actions import ACTIONS, PageAction
@@ -108,7 +110,7 @@ async def sign_in(exchange: Exchange) -> Response:
         problem = "This key is unknown here, or was revoked" if key is None else "This key has no right to the page"
         problem += f"{unreadable_keys(gateway.keys)}."
         return _sign_in_page(exchange, 403, problem)
-    if former := exchange.request.cookies.get(COOKIE):
+    if former := read_cookie(exchange, COOKIE):
         await end_session(link, former)
     cookie = secrets.token_urlsafe(32)
     await open_session(link, cookie, key)
@@ -123,7 +125,7 @@ async def _sign_out(exchange: Exchange, visitor: Visitor) -> Response:
     check_form(exchange, visitor, await read_form(exchange))
     await end_session(exchange.link, visitor.cookie)
     response = redirect(exchange, SIGN_IN)
-    response.delete_cookie(COOKIE, cookie_path(exchange))
+    response.delete_cookie(cookie_name(exchange, COOKIE), cookie_path(exchange))
     return response
 
 

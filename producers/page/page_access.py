@@ -63,7 +63,7 @@ def check_page(exchange: Exchange) -> None:
 
 async def visitor_of(exchange: Exchange) -> Visitor:
     """Who sent a request. Raises `SignInNeeded`, `Refusal`, `StoreError`."""
-    gateway, cookie = exchange.gateway, exchange.request.cookies.get(COOKIE, "")
+    gateway, cookie = exchange.gateway, read_cookie(exchange, COOKIE)
     check_page(exchange)
     if has_foreign_origin(exchange):
         raise Refusal("not_allowed", "the page is read by a browser at its own address, and by no other web page")
@@ -138,12 +138,22 @@ def cookie_path(exchange: Exchange) -> str:
     return exchange.settings.root_path or "/"
 
 
+def cookie_name(exchange: Exchange, name: str) -> str:
+    """A cookie of a page at the root of the same host comes to this page too, so the names of the two differ."""
+    return name + exchange.settings.root_path.replace("/", ".")
+
+
+def read_cookie(exchange: Exchange, name: str) -> str:
+    return exchange.request.cookies.get(cookie_name(exchange, name), "")
+
+
 def set_cookie(exchange: Exchange, response: Response, cookie: str) -> None:
     """Give a browser its session. Scripts cannot read it, and other sites cannot send it."""
     secure = exchange.request.url.scheme == "https"
     response.set_cookie(
-        COOKIE, cookie, SESSION_SECONDS, path=cookie_path(exchange), httponly=True, samesite="strict", secure=secure
-    )
+        cookie_name(exchange, COOKIE), cookie, SESSION_SECONDS, path=cookie_path(exchange),
+        secure=secure, httponly=True, samesite="strict",
+    )  # fmt: skip
 
 
 def is_administrator(exchange: Exchange, visitor: Visitor) -> bool:

@@ -11,7 +11,16 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from openfall.producers.gateway.error_table import Refusal, refusal_of_error
 from openfall.producers.gateway.exchange import Exchange
 from openfall.producers.gateway.routes import json_response
-from openfall.producers.page.page_access import SignInNeeded, Visitor, cookie_path, key_of, set_cookie, visitor_of
+from openfall.producers.page.page_access import (
+    SignInNeeded,
+    Visitor,
+    cookie_name,
+    cookie_path,
+    key_of,
+    read_cookie,
+    set_cookie,
+    visitor_of,
+)
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.rendering import render
 from openfall.producers.page.static_files import STATIC
@@ -93,7 +102,7 @@ def html_page(
     exchange: Exchange, visitor: Visitor | None, template: str, status: int = 200, **values: Any
 ) -> HTMLResponse:
     """A whole page from a template, with the notice of the last action."""
-    notice = unquote(exchange.request.cookies.get(NOTICE_COOKIE, ""))
+    notice = unquote(read_cookie(exchange, NOTICE_COOKIE))
     html = render(
         template,
         root_path=exchange.settings.root_path,
@@ -109,7 +118,7 @@ def html_page(
     if visitor is not None and visitor.is_new:
         set_cookie(exchange, response, visitor.cookie)
     if notice:
-        response.delete_cookie(NOTICE_COOKIE, cookie_path(exchange))
+        response.delete_cookie(cookie_name(exchange, NOTICE_COOKIE), cookie_path(exchange))
     return response
 
 
@@ -123,7 +132,7 @@ def back_with_notice(exchange: Exchange, path: str, notice: str) -> Response:
     response = redirect(exchange, own_path(path))
     secure = exchange.request.url.scheme == "https"
     response.set_cookie(
-        NOTICE_COOKIE, quote(notice[:300]), NOTICE_SECONDS, path=cookie_path(exchange),
+        cookie_name(exchange, NOTICE_COOKIE), quote(notice[:300]), NOTICE_SECONDS, path=cookie_path(exchange),
         secure=secure, httponly=True, samesite="strict",
     )  # fmt: skip
     return response

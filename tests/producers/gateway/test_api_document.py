@@ -84,6 +84,7 @@ def test_the_page_and_the_document_are_served_without_a_key_under_a_strict_polic
             page, described = await gateway.http.get("/docs"), await gateway.http.get("/openapi.json")
         assert described.json() == DOCUMENT
         assert page.headers["content-type"] == "text/html; charset=utf-8"
+        assert 'href="/openapi.json"' in page.text  # right at /docs/ too
         style = re.search(r"<style>(.*?)</style>", page.text, re.DOTALL)
         assert style is not None
         digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()

@@ -43,7 +43,7 @@ class PageGateway:
 def page_gateway(
     redis_url: str, home: Path, *scripts: Script, more: str = "", config: str = ""
 ) -> Iterator[PageGateway]:
-    """A gateway whose upstream answers by `scripts`. No worker runs: one needs the main thread, where signals arrive."""
+    """A gateway whose upstream answers by `scripts`. No worker runs here: only the main thread gets its signals."""
     client = redis.Redis.from_url(redis_url)
     client.flushall()
     started, end = threading.Event(), threading.Event()

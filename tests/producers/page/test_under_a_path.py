@@ -99,8 +99,14 @@ def test_an_action_leads_back_below_the_path_and_its_cookies_go_to_no_other_prog
     done = visitor.post(f"{ROOT}/page/act/resume", data=form, headers={"origin": str(visitor.base_url).rstrip("/")})
     assert (done.status_code, done.headers["location"]) == (303, f"{ROOT}/outbox")
     assert {(cookie.name, cookie.path) for cookie in visitor.cookies.jar} == {
-        ("openfall_session", ROOT), ("openfall_notice", ROOT),
+        ("openfall_session.tools.openfall", ROOT), ("openfall_notice.tools.openfall", ROOT),
     }  # fmt: skip
+
+
+def test_a_gateway_at_the_root_of_the_same_host_does_not_end_a_session_below_a_path(visitor: httpx.Client) -> None:
+    visitor.cookies.set("openfall_session", "of the other gateway", domain="127.0.0.1")
+    assert visitor.get(f"{ROOT}/").status_code == 200
+    visitor.cookies.delete("openfall_session", domain="127.0.0.1")
 
 
 def test_a_stream_and_an_api_are_below_the_path(visitor: httpx.Client) -> None:
