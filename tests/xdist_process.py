@@ -5,6 +5,7 @@ pytest-xdist starts a worker with `python -c CODE`. After `fork_workers` it is `
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ def fork_workers(specs: Iterable[execnet.XSpec]) -> None:
     """Let pytest-xdist fork its workers."""
     if sys.platform == "linux":
         for spec in specs:
-            spec.python = f"{sys.executable} -m {__name__}"
+            spec.python = shlex.join([sys.executable, "-m", __name__])
 
 
 def main(code: str) -> None:

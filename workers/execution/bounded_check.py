@@ -122,10 +122,12 @@ def main() -> None:
 
 
 def _limit(kind: int, amount: int) -> None:
-    """Lower a limit of this process. One that is lower already stays: no process may raise it."""
+    """Lower a limit of this process. One that is lower already stays: no process may raise it. macOS may refuse a limit
+    of the address space: then the CPU time alone is limited."""
     _, hard = resource.getrlimit(kind)
     amount = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
-    resource.setrlimit(kind, (amount, amount))
+    with suppress(ValueError):
+        resource.setrlimit(kind, (amount, amount))
 
 
 if __name__ == "__main__":

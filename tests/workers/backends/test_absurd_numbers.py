@@ -155,6 +155,12 @@ def test_a_vector_that_is_an_absurd_text_fails_in_little_time(text: str, words: 
     assert outcome.detail == words
 
 
+@pytest.mark.parametrize("separator", [", ", " ", ",\r\n"])
+def test_the_numbers_of_a_text_are_counted_once_however_they_are_separated(separator: str) -> None:
+    body = orjson.dumps({"data": [{"embedding": separator.join(["0.5"] * 200_000)}]})
+    assert isinstance(parse_openai(body, CIMultiDict()), Completion)
+
+
 def test_a_packed_vector_of_a_million_numbers_is_read_in_little_time() -> None:
     body = orjson.dumps({"data": [{"embedding": b64encode(bytes(4 * 1_000_000)).decode()}]})
     began = time.thread_time()
