@@ -67,7 +67,9 @@ RULES: tuple[Rule, ...] = (
     _rule(_E.RATE_LIMITED, {402, 403, 429, None}, codes=MODEL_CODES, text=MODEL_TEXT),  # its key serves other models
     _rule(_E.OUT_OF_CREDITS, codes=words.CREDIT_CODES, text=words.CREDIT_TEXT),
     _rule(_E.OUT_OF_CREDITS, {400}, text=r"spend limit|usage limits"),
-    _rule(_E.OUT_OF_CREDITS, {403}, text=r"(key|spend|credit) limit|(?<!thinking )(?<!reasoning )\bbudget"),
+    _rule(
+        _E.OUT_OF_CREDITS, {403}, text=r"(key|spend|credit) limit|(?<!thinking )(?<!reasoning )\bbudget(?![_ ]tokens)"
+    ),
     _rule(_E.RATE_LIMITED, {402, None}, codes="rate_limit_exceeded rate_limit_error slow_down"),
     _rule(_E.RATE_LIMITED, {400, 403, 500, 503, None}, codes=words.RATE_CODES, text=words.RATE_TEXT),
     _rule(_E.OUT_OF_CREDITS, {402}),

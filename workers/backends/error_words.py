@@ -185,8 +185,10 @@ LABEL_TOO_LONG_TEXT = (
 """A name, an id or a description is too long, and not the prompt."""
 
 OTHER_COUNT_TEXT = (
-    r"^(?!.*(token|context|(?<!array )too long|\bpages\b|\bprompts?\b|\b(input|messages?|request) length\b"
-    r"|\blength of (the |your )?(input|messages?|request)\b|\b(input|messages?) exceeds? .{0,20}\blength))"
+    r"^(?!.*(token|context|(?<!array )too long|\bpages\b|\b(prompt|input|messages?|request) length\b"
+    r"|\blength of (the |your )?(prompt|input|messages?|request)\b"
+    r"|\b(prompt|input( text)?|messages?) (is |are )?(exceeds?|above|longer|greater|larger)\b"
+    r"(?!.{0,30}\bnumber of (?!characters))))"
     r"(?=.*\b(tools?|functions?|images?|videos?|audio|documents?|schemas?|nesting|stop|batch|array|keys|entries|names?"
     r"|parameters?|seed|temperature|top_\w+|logit_bias|cache(_control)?)\b)"
     r".*\b(exceed\w*|(more|longer|greater|larger) than|above|too many|maximum|at most|the limit (is|of))\b"
