@@ -92,6 +92,7 @@ def _merge_object(earlier: dict[str, Any], piece: dict[str, Any]) -> dict[str, A
 
 
 def merge_logprobs(choice: dict[str, Any], logprobs: Any) -> None:
+    """Add the logprobs of a piece to those of its choice."""
     if not isinstance(logprobs, dict):
         return
     merged = choice.setdefault("logprobs", {})

@@ -113,7 +113,12 @@ def _validator_process(seconds: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def main() -> None:
-    """For each line `[schema, value]` of stdin, write a line with the error or null to stdout, both as JSON."""
+    """For each line `[schema, value]` of stdin, write a line with the error or null to stdout, both as JSON.
+
+    A signal that stops a worker may be for all its processes, as Ctrl-C is. The worker first ends its jobs.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     _limit(resource.RLIMIT_CPU, int(sys.argv[1]))
     _limit(resource.RLIMIT_AS, MAX_BYTES)
     for line in sys.stdin:

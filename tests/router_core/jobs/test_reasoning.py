@@ -51,4 +51,4 @@ def test_a_long_reasoning_without_an_end_takes_little_time() -> None:
     text = "<think>" + "hm " * 5_000_000
     began = time.thread_time()
     assert without_reasoning(text) == ""
-    assert time.thread_time() - began < 0.2  # a regular expression took 0.6 s
+    assert time.thread_time() - began < 0.2  # a regular expression takes 0.6 s

@@ -150,7 +150,7 @@ def test_a_vector_that_is_an_absurd_text_fails_in_little_time(text: str, words: 
     body = orjson.dumps({"data": [{"embedding": text}]})
     began = time.thread_time()
     outcome = parse_openai(body, CIMultiDict())
-    assert time.thread_time() - began < 0.25  # a regular expression took 0.5 to 1.5 s
+    assert time.thread_time() - began < 0.25  # a regular expression takes 0.5 to 1.5 s
     assert isinstance(outcome, Failure)
     assert outcome.detail == words
 
