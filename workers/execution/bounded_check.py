@@ -40,7 +40,7 @@ class SlowCheck(Exception):
 
 
 class UnfinishedCheck(Exception):
-    """The process of a check has ended before the check. The message says what to change."""
+    """The process of a check did not start, or has ended before the check. The message says what to change."""
 
 
 class _Interrupted(BaseException):
@@ -101,7 +101,10 @@ def check_at_length(check: Callable[[Validates], Checked], seconds: int = LONG_S
 def _validator_process(seconds: int) -> Iterator[subprocess.Popen[bytes]]:
     argv = [sys.executable, "-P", "-m", __spec__.name, str(seconds)]
     pipe = subprocess.PIPE
-    process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    try:
+        process = subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL)
+    except OSError as error:
+        raise UnfinishedCheck(f"the process of the check cannot start on this machine: {error.strerror}") from error
     end = threading.Timer(MAX_WAIT, process.kill)
     end.start()
     try:

@@ -73,6 +73,16 @@ def test_one_process_validates_all_schemas_of_a_long_check() -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 5  # a process for each takes 120 s
 
 
+def test_a_process_that_cannot_start_is_named() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        with pytest.raises(UnfinishedCheck, match="cannot start on this machine: Too many open files"):
+            check_at_length(lambda validates: validates(True, 1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_the_signals_that_stop_a_worker_and_all_its_processes_do_not_stop_a_check() -> None:
     command = [sys.executable, "-P", "-m", "openfall.workers.execution.bounded_check", "5"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as process:
