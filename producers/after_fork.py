@@ -8,7 +8,7 @@ import os
 import threading
 from weakref import WeakSet
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import to_json
 
 _SHARED: WeakSet[object] = WeakSet()
@@ -40,16 +40,22 @@ def _keep() -> None:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
+class _Example(BaseModel):
+    number: int = 0
+
+
 def _use_pydantic() -> None:
     """Let pydantic make what it makes once: it does so under locks that a child forked meanwhile would wait for.
 
-    They are in its compiled code, where nothing can renew them: so no thread may be the first to use it.
+    They are in its compiled code, where nothing can renew them: so no thread may be the first to use it. Within such a
+    lock, the first dump of a model imports a module, and other threads run.
     """
-    numbers = TypeAdapter(dict[str, int])
+    example = _Example()
+    example.model_dump()
+    example.model_dump_json()
     to_json(None)
-    numbers.dump_json({"": 0})
     try:
-        numbers.validate_python({"": ""})
+        _Example.model_validate({"number": ""})
     except ValidationError as error:
         str(error)
 

@@ -52,6 +52,7 @@ FAULTS = ("processes_ended", "lost", "never_damaged", "undocumented", "not_noted
 KEYS_OF_CALLERS = "of:client-keys"
 """After its damage the gateway opens to no caller without a key, and an operator makes the key of the drill again."""
 SIGN_INS = "of:page-session:*"
+PAUSES = "of:paused"
 KEYS_OF_A_JOB = ("of:job:", "of:prompt:", "of:result:", "of:events:", "of:answers:")
 """After their damage people look at the job."""
 REPLY_SECONDS = 60.0
@@ -111,9 +112,8 @@ class GarbageDrill:
     async def walk(self, damages: Sequence[str], store: redis.Redis) -> None:
         """Damage every key in each way."""
         await fill(self.fleet, self.checks.client)
-        await park(self.fleet)
         await sign_in(self.checks)
-        await submit_batch(self.checks, "parked", "parked batch")
+        await self._fill_paused_queue()
         if problems := await self.checks.run():
             raise AssertionError(f"before any damage: {problems}")
         self.workers = _known_workers(store)
@@ -131,6 +131,10 @@ class GarbageDrill:
             for task in load:
                 task.cancel()
             await asyncio.gather(*load, return_exceptions=True)
+
+    async def _fill_paused_queue(self) -> None:
+        await park(self.fleet)
+        await submit_batch(self.checks, "parked", self.checks.text())
 
     async def _load(self, number: int) -> None:
         """Keep a call of the slow model and one of an ensemble in flight."""
@@ -158,6 +162,8 @@ class GarbageDrill:
             return
         damage_key(store, key, damage, rng)
         problems = []
+        if damage == "gone" and pattern.name == PAUSES:  # until it is written again, what waits in the queue runs
+            await self._fill_paused_queue()
         if pattern.name == KEYS_OF_CALLERS:
             problems += await self._look_without_key()
             await asyncio.to_thread(self.fleet.make_key)

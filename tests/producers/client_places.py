@@ -7,6 +7,7 @@ A child of a fork that hangs is killed by its alarm, and prints nothing.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import gc
 import multiprocessing
 import os
@@ -17,6 +18,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 
 from openfall import AsyncOpenfall, Openfall, OpenfallError, resolve_runtime_model
 
@@ -116,6 +118,20 @@ def fork_while_a_thread_holds_every_lock(config: str) -> None:
     forked.set()
     thread.join()
     print("child", os.waitpid(child, 0)[1], len(held) > 1)
+
+
+def imports_of_pydantic(config: str) -> None:
+    """What the compiled code imports at its first use, it imports under a lock that a child forked meanwhile lacks."""
+    llm, imported, real = Openfall(config=config), [], builtins.__import__
+
+    def record(name: str, *rest: Any) -> Any:
+        if name.startswith("pydantic_core"):
+            imported.append(name)
+        return real(name, *rest)
+
+    builtins.__import__ = record
+    report(lambda: ask(llm))
+    print(imported)
 
 
 def fork_with_an_open_stream(config: str) -> None:

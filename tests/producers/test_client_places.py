@@ -60,6 +60,10 @@ def test_a_forked_child_that_closes_the_client_leaves_its_parent_alone(use: Any)
     assert use("fork_that_closes") == ["echo parent", "None", "child 0", "echo parent again"]
 
 
+def test_no_call_is_the_first_for_which_the_compiled_code_of_pydantic_imports_a_module(use: Any) -> None:
+    assert use("imports_of_pydantic") == ["echo hi", "[]"]
+
+
 def test_a_fork_while_other_threads_use_the_client_harms_neither_process(use: Any) -> None:
     assert use("fork_while_threads_ask") == ["echo child", "child 0", str([f"echo thread {n}" for n in range(8)])]
 
