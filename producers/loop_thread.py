@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from openfall.producers.after_fork import keep_in_children
 from openfall.producers.errors import ClientClosed
@@ -21,9 +21,15 @@ T = TypeVar("T")
 
 
 class LoopThread:
-    """Runs coroutines for other threads, in the process that made it. The thread starts with the first call."""
+    """Runs coroutines for other threads, in the process that made it. The thread starts with the first call.
 
-    def __init__(self) -> None:
+    `last` is its last step. The thread keeps what belongs to its loop: the garbage collector, which runs in any thread,
+    would close connections and generators there.
+    """
+
+    def __init__(self, last: Callable[[], Awaitable[None]]) -> None:
+        self._last = last
+        self._iterated = set[AsyncGenerator[Any]]()
         self._process = os.getpid()
         self._lock = threading.RLock()  # reentrant: a signal handler may call while its thread is in `_schedule`
         self._thread: threading.Thread | None = None
@@ -56,19 +62,21 @@ class LoopThread:
             async with one_step:
                 await items.aclose()
 
+        self._iterated.add(items)
         try:
             while (item := self.call(step)) is not None:
                 yield item
         finally:
             with suppress(InvalidOperation):
                 self.call(close)
+                self._iterated.discard(items)
 
-    def stop(self, last: Callable[[], Awaitable[None]], *, at_exit: bool = False) -> None:
-        """Run a last step, cancel all others, and end the thread. `at_exit`: the interpreter ends."""
+    def stop(self, *, at_exit: bool = False) -> None:
+        """Run the last step, cancel all others, and end the thread. `at_exit`: the interpreter ends."""
         with self._lock:
             self._at_exit = at_exit
             thread = None if self._stopped else self._thread
-            future = self._schedule(last) if thread else None
+            future = self._schedule(self._last) if thread else None
             self._stopped = True
         if thread and future and self._loop:
             with suppress(TimeoutError, CancelledError):
@@ -77,7 +85,7 @@ class LoopThread:
                 self._loop.call_soon_threadsafe(self._stopping.set)
             thread.join(STOP_TIMEOUT_SECONDS)
 
-    def leave(self, last: Callable[[], Awaitable[None]]) -> None:
+    def leave(self) -> None:
         """As `stop`, and does not wait. The garbage collector may call it, in any thread and at any moment."""
         loop = self._loop
         if loop is None or self._stopped:
@@ -86,7 +94,7 @@ class LoopThread:
 
         async def end() -> None:
             try:
-                await last()
+                await self._last()
             finally:
                 self._stopping.set()
 

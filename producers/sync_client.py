@@ -61,7 +61,7 @@ class Openfall:
             return
         atexit.unregister(self._exit_step)
         if thread := self._threads.get(os.getpid()):
-            thread.leave(self._client.close)
+            thread.leave()
 
     def __enter__(self) -> Openfall:
         return self
@@ -79,7 +79,7 @@ class Openfall:
         self._closed = True
         atexit.unregister(self._exit_step)
         if thread := self._threads.get(os.getpid()):
-            thread.stop(self._client.close, at_exit=self._at_exit)
+            thread.stop(at_exit=self._at_exit)
 
     def submit(self, prompt: Prompt, **options: Unpack[SubmitOptions]) -> Receipt:
         """Submit one job. Returns once Redis has stored it. Raises as `AsyncOpenfall.submit` does."""
@@ -163,7 +163,7 @@ class Openfall:
         if self._closed:
             raise closed(at_exit=self._at_exit)
         process = os.getpid()
-        return self._threads.get(process) or self._threads.setdefault(process, LoopThread())
+        return self._threads.get(process) or self._threads.setdefault(process, LoopThread(self._client.close))
 
 
 def _close_at_exit(client: ref[Openfall]) -> None:

@@ -277,6 +277,24 @@ def client_for_each_call(config: str) -> None:
         print("unexpected keyword" in str(error))
 
 
+def clients_in_cycles(config: str) -> None:
+    """Objects that have a client and its open stream, and refer to themselves: the garbage collector ends them."""
+
+    class Bot:
+        def __init__(self) -> None:
+            self.llm = Openfall(config=config)
+            self.events = self.llm.stream(self.llm.submit("waits for its worker", role="tags"))
+            self.own = self
+
+    gc.disable()
+    print({next(Bot().events)["event"] for _ in range(5)})
+    threads = [thread for thread in threading.enumerate() if thread.name == "openfall"]
+    gc.collect()
+    for thread in threads:
+        thread.join(HANG_SECONDS)
+    print(len(threads), [thread for thread in threads if thread.is_alive()])
+
+
 def call_at_exit(config: str) -> None:
     import atexit
 

@@ -130,6 +130,10 @@ def test_the_thread_of_a_client_ends_with_the_last_reference_to_it(use: Any) -> 
     assert use("client_for_each_call") == ["echo first", "True []", "('echo letter', None)", "True"]
 
 
+def test_the_garbage_collector_ends_clients_with_open_streams_and_breaks_no_connection(use: Any) -> None:
+    assert use("clients_in_cycles") == ["{'queued'}", "5 []"]
+
+
 def test_a_loop_that_ends_without_a_cancel_of_its_tasks_reports_none_of_the_client(use: Any) -> None:
     assert use("loop_without_an_end") == ["echo open loop", "echo closed loop"]
 

@@ -29,22 +29,22 @@ async def _nothing() -> None:
 
 
 def test_an_interrupt_while_the_next_item_is_awaited_stays_an_interrupt_and_closes_the_generator() -> None:
-    thread, closed, items = LoopThread(), list[str](), list[str]()
+    thread, closed, items = LoopThread(_nothing), list[str](), list[str]()
     try:
         with pytest.raises(KeyboardInterrupt):
             items.extend(thread.iterate(_interrupting(closed)))
         assert closed == ["closed"]
     finally:
-        thread.stop(_nothing)
+        thread.stop()
     assert items == ["first"]
 
 
 def test_a_caller_who_leaves_early_closes_the_generator() -> None:
-    thread, closed = LoopThread(), list[str]()
+    thread, closed = LoopThread(_nothing), list[str]()
     try:
         items = thread.iterate(_interrupting(closed))
         assert next(items) == "first"
         items.close()
         assert closed == ["closed"]
     finally:
-        thread.stop(_nothing)
+        thread.stop()

@@ -21,7 +21,6 @@ def test_a_daemon_thread_that_waits_at_the_exit_prints_no_traceback(
 ) -> None:
     raised: list[Any] = []  # Python prints the traceback of each of them but SystemExit
     monkeypatch.setattr(threading, "excepthook", lambda args: raised.append(args.exc_type))
-    loop_thread, waits = LoopThread(), threading.Event()
 
     async def wait() -> None:
         waits.set()
@@ -30,10 +29,11 @@ def test_a_daemon_thread_that_waits_at_the_exit_prints_no_traceback(
     async def nothing() -> None:
         return
 
+    loop_thread, waits = LoopThread(nothing), threading.Event()
     thread = threading.Thread(target=lambda: loop_thread.call(wait), daemon=daemon)
     thread.start()
     assert waits.wait(30)
-    loop_thread.stop(nothing, at_exit=at_exit)
+    loop_thread.stop(at_exit=at_exit)
     thread.join(30)
     assert not thread.is_alive()
     assert raised == errors
