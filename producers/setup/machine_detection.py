@@ -12,8 +12,8 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
-from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
@@ -169,7 +169,7 @@ def _get_json(url: str) -> Any:
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT_SECONDS) as response:
             return json.loads(response.read(MAX_BYTES))
-    except (URLError, OSError, ValueError):
+    except (OSError, HTTPException, ValueError):  # another protocol, or an address that is none
         return None
 
 

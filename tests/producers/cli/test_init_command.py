@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -182,6 +183,20 @@ def test_a_gateway_to_which_the_variable_of_ollama_leads_its_clients_is_no_serve
     with answering(tags | {"/openapi.json": {"info": {"title": "openfall"}}}) as gateway, answering(tags) as ollama:
         assert ask_ollama(f"http://127.0.0.1:{gateway}") is None
         assert ask_ollama(f"http://127.0.0.1:{ollama}") is not None
+
+
+def test_a_server_that_speaks_no_http_and_a_host_with_a_blank_are_no_servers_of_models() -> None:
+    def greet() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.sendall(b"SSH-2.0-OpenSSH_9\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=greet, daemon=True)
+        thread.start()
+        assert ask_ollama(f"http://127.0.0.1:{listener.getsockname()[1]}") is None
+        thread.join(30)
+    assert ask_ollama(ollama_url({"OLLAMA_HOST": "my rack"})) is None
 
 
 def test_no_redis_is_no_error_and_cards_are_read_from_nvidia_smi() -> None:
