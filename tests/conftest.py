@@ -11,7 +11,6 @@ import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import redis
@@ -19,8 +18,8 @@ from _pytest.assertion.rewrite import PYC_TAIL, _read_pyc, _rewrite_test, _write
 from coverage import Coverage
 from hypothesis import settings
 
+from tests.fork_server import ForkServer
 from tests.valkey_server import MAX_MEMORY_BYTES, Server
-from tests.xdist_process import SERVER, fork_workers
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
@@ -44,16 +43,14 @@ third of their time, and the collection half of it."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """The programs of openfall, and the workers of xdist, are forked from a process that imports the modules once."""
-    SERVER.install()
-    config.add_cleanup(SERVER.close)
-    if not hasattr(config, "workerinput"):
+    """Programs of openfall fork from a process that imports them while a worker of xdist collects the tests."""
+    server = ForkServer()
+    server.install()
+    config.add_cleanup(server.close)
+    if hasattr(config, "workerinput"):
+        server.launch()
+    else:
         config.pluginmanager.register(EarlyFailures(config))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(specs: list[Any]) -> None:
-    fork_workers(specs)
 
 
 class EarlyFailures:
