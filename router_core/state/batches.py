@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict
 from openfall.router_core.batch_rules.batch_status import CANCELLABLE, BatchStatus
 from openfall.router_core.state import keys
 from openfall.router_core.state.decoding import (
+    EpochSeconds,
     read_json,
     read_model,
     read_moment,
@@ -41,8 +42,8 @@ class BatchTerms(BaseModel):
     producer: str
     endpoint: str
     directory: str
-    created_at: int
-    deadline: int
+    created_at: EpochSeconds
+    deadline: EpochSeconds
     window: str = "24h"
     input_file_id: str | None = None
     metadata: dict[str, str] | None = None

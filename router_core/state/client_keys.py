@@ -15,7 +15,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_model, read_text
+from openfall.router_core.state.decoding import MAX_MOMENT_MS, read_model, read_text
 from openfall.router_core.state.redis_connection import RedisConnection, pairs
 from openfall.router_core.state.urgent_write import urgent_command
 from openfall.router_core.vocabulary import Urgency
@@ -50,7 +50,7 @@ class ClientKey(BaseModel):
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.@-]{1,64}$")]
     digest: str = Field(repr=False)
-    created_at: float = 0.0
+    created_at: float = Field(0.0, ge=0, le=MAX_MOMENT_MS / 1000)
     group: str | None = None
     urgency: Urgency | None = None
     names: tuple[str, ...] = ()

@@ -7,9 +7,9 @@ that this version does not know is carried as it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import from_json
 
 from openfall.router_core.state.unreadable_notes import note_unreadable
@@ -19,6 +19,9 @@ from openfall.router_core.vocabulary import HoldReason
 MAX_MOMENT_MS = 253402300799000
 """The end of the year 9999: no calendar goes on after it."""
 _MAX_NUMBER = 2**53
+
+EpochSeconds = Annotated[int, Field(ge=0, le=MAX_MOMENT_MS // 1000)]
+"""A moment in a stored model: one outside any calendar makes it unreadable."""
 
 T = TypeVar("T")
 Model = TypeVar("Model", bound=BaseModel)

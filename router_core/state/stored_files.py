@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_model, read_text
+from openfall.router_core.state.decoding import EpochSeconds, read_model, read_text
 from openfall.router_core.state.redis_connection import RedisConnection
 
 REMOVAL_GRACE_SECONDS = 7 * 86400
@@ -29,8 +29,8 @@ class StoredFile(BaseModel):
     filename: str
     purpose: str
     bytes: int
-    created_at: int
-    expires_at: int | None = None
+    created_at: EpochSeconds
+    expires_at: EpochSeconds | None = None
     directory: str
 
     def is_over(self, now: float) -> bool:

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from openfall.router_core.state import keys
-from openfall.router_core.state.decoding import read_model
+from openfall.router_core.state.decoding import EpochSeconds, read_model
 from openfall.router_core.state.jobs import LARGE_BODY_BYTES
 from openfall.router_core.state.redis_connection import RedisConnection
 
@@ -30,7 +30,7 @@ class StoredResponse(BaseModel):
 
     producer: str
     asked_for: str
-    created_at: int
+    created_at: EpochSeconds
     echo: dict[str, Any]
 
 

@@ -309,7 +309,7 @@ def test_words_of_two_elements_on_a_line_have_a_space_between_them(template: Pat
 
 def test_every_section_is_shown_although_none_of_its_sources_could_be_read(calm: PageSnapshot) -> None:
     for section in ALL_SECTIONS:
-        assert rendering.render_section(section, replace(calm, sources={}), ACTIONS)
+        assert rendering.render_section(section, replace(calm, sources={}), ACTIONS, "")
 
 
 def test_words_of_two_elements_on_two_lines_have_a_space_between_them(calm: PageSnapshot) -> None:
