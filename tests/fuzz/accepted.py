@@ -127,6 +127,7 @@ _OF_FAILURES: dict[str, Callable[[list[Any], Any, Any], bool]] = {
     "the SDK completes half an input of a tool by a guess": _has_half_input,
     "a message ends with its `message_stop`": _ends_before_its_end,
     "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
+    "the SDK leaves out a delta without a type, and so half an input of a tool": _has_untyped_delta,
 }
 _OF_ANSWERS: dict[str, Callable[[list[Any], Any, Any], bool]] = {
     "a message ends with its `message_stop`": _ends_before_its_end,

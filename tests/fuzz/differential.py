@@ -85,7 +85,8 @@ def _reading(outcome: Outcome, dialect: str) -> Reading | None:
 def canonical(arguments: Any) -> str:
     """The input of a call, however it is written."""
     try:
-        value = json.loads(arguments or "{}", strict=False) if isinstance(arguments, str | None) else arguments
+        text = (arguments or "").strip() or "{}" if isinstance(arguments, str | None) else ""
+        value = json.loads(text, strict=False) if text else arguments
         return json.dumps(value, sort_keys=True)
     except ValueError:
         return str(arguments)
@@ -115,7 +116,8 @@ async def _completion(client: Any) -> Reading | None:
     choice = answer.choices[0]
     functions = [call.function for call in choice.message.tool_calls or ()]
     calls = tuple((function.name, canonical(function.arguments)) for function in functions)
-    return _whole(choice.message.content or "", calls, choice.finish_reason)
+    text = choice.message.content
+    return _whole("" if text is None else text, calls, choice.finish_reason)
 
 
 async def _chunks(client: Any) -> Reading | None:

@@ -165,7 +165,7 @@ class CompletionAssembler(StreamAssembler):
     def add(self, event: bytes) -> list[Piece]:
         if event.strip(b' "\r\n').upper() == _DONE:
             self.done = True
-            return [piece for calls in self._calls.values() for piece in calls.end()]
+            return [self._without_halves(piece) for calls in self._calls.values() for piece in calls.end()]
         return super().add(event)
 
     def _add(self, fields: dict[str, Any]) -> list[Piece]:

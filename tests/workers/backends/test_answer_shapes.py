@@ -9,7 +9,7 @@ import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.request_body import answer_text
-from openfall.router_core.jobs.stream_pieces import text_of
+from openfall.router_core.jobs.stream_pieces import ToolArguments, text_of
 from openfall.router_core.vocabulary import ErrorClass as E
 from openfall.workers.backends.anthropic_answer import MessageAssembler, parse_message
 from openfall.workers.backends.call_request import Request
@@ -260,6 +260,15 @@ def test_half_a_character_costs_no_answer() -> None:
     line = b'{"message":{"content":"cut \\ud83c"},"done":true,"done_reason":"length"}'
     assert answered(assemble_events(line, NdjsonFraming(), ChatAssembler())).text == "cut \ufffd"
     assert answered(parse_chat(b'{"message":{"content":"\xff"},"done":true}', {})).text == "\ufffd"
+
+
+def test_half_a_character_in_arguments_that_wait_for_the_end_of_the_stream_costs_no_answer() -> None:
+    function = rb'{"name":"f","arguments":"\"a \ud83d b\""}'
+    assembler = CompletionAssembler()
+    assembler.add(b'{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c","function":' + function + b"}]}}]}")
+    arguments = [piece.text for piece in assembler.add(b"[DONE]") if isinstance(piece, ToolArguments)]
+    assert len(arguments) == 1
+    assert "a \ufffd b" in arguments[0]
 
 
 @pytest.mark.parametrize("odd", [b'{"a":NaN}', b'{"a":-Infinity}', b'\xef\xbb\xbf{"a":null}'])
