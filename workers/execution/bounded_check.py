@@ -7,6 +7,7 @@ thread, and its schemas are validated in a process, with this file as its progra
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import signal
@@ -53,10 +54,13 @@ _may_interrupt = False
 def check_briefly(check: Callable[[Validates], Checked]) -> Checked:
     """`check(validates)`. Raises `SlowCheck` after `SHORT_SECONDS` of CPU time.
 
-    Called in the main thread only, where signals arrive. `re` looks for them while it searches.
+    Called in the main thread only, where signals arrive. `re` looks for them while it searches. The garbage collector
+    waits: Python only prints an exception that is raised in a finalizer, or in a callback of the collector.
     """
     global _may_interrupt
     signal.signal(signal.SIGVTALRM, _interrupt)
+    collects = gc.isenabled()
+    gc.disable()
     try:
         try:
             _may_interrupt = True
@@ -69,6 +73,9 @@ def check_briefly(check: Callable[[Validates], Checked]) -> Checked:
         _may_interrupt = False
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
         raise SlowCheck from None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:

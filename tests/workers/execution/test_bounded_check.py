@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import signal
 import subprocess
@@ -53,6 +54,37 @@ def test_after_a_check_that_was_interrupted_no_signal_arrives() -> None:
     while time.process_time() - began < 0.15:
         pass
     assert check_briefly(lambda validates: validates({"pattern": r"^\d{4}-\d\d$"}, "2026-12")) is None
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_the_garbage_collector_waits_for_the_end_of_a_check(collects: bool) -> None:
+    """Python prints what is raised in a callback of the collector, or in a finalizer, and the check would go on."""
+    phases: list[str] = []
+
+    def note(phase: str, _info: dict[str, int]) -> None:
+        phases.append(phase)
+
+    def check(validates: Validates) -> None:
+        phases.clear()
+        try:
+            validates(*ENDLESS["references that branch"])
+        finally:
+            during.extend(phases)
+
+    during: list[str] = []
+    threshold = gc.get_threshold()
+    gc.callbacks.append(note)
+    try:
+        gc.set_threshold(10)
+        (gc.enable if collects else gc.disable)()
+        with pytest.raises(SlowCheck):
+            check_briefly(check)
+        assert gc.isenabled() is collects
+    finally:
+        gc.enable()
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(note)
+    assert during == []
 
 
 PEOPLE = {"items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}}
