@@ -8,7 +8,8 @@ import sys
 
 def main() -> int:
     """Run the demo. Ctrl-C while its modules are being imported ends it at once, without a traceback."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     from examples.demo_run import play
 
     return play()

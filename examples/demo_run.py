@@ -36,6 +36,7 @@ from examples.night import Display, Line, Night, read_jobs, run
 from examples.outage import fall_open
 from openfall import AsyncOpenfall, config
 from openfall.router_core.exit_text import describe_exit
+from openfall.workers.stop_signals import stop_signals
 
 EPISODE = ROOT / "examples" / "episode-07.jsonl"
 OUT = ROOT / ".openfall" / "demo"
@@ -44,12 +45,12 @@ PROGRESS_INTERVAL_S = 10.0
 
 
 class StopSignals:
-    """Ctrl-C, SIGTERM and SIGHUP cancel the demo once. Later ones change nothing: it is stopping already."""
+    """A signal to stop cancels the demo once. Later ones change nothing: it is stopping already."""
 
     def __init__(self) -> None:
         self.received = False
         self._task: asyncio.Task[Any] | None = None
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in stop_signals():
             signal.signal(number, self._handle)
 
     def cancel_current_task(self) -> None:

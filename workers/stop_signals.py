@@ -13,16 +13,17 @@ log = logging.getLogger("openfall.process")
 
 
 def stop_signals() -> tuple[signal.Signals, ...]:
-    """SIGINT, SIGTERM, and SIGHUP (a closed terminal), unless SIGHUP is ignored: the process runs under `nohup`."""
-    hangup = getattr(signal, "SIGHUP", None)
-    if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
-        return signal.SIGINT, signal.SIGTERM
-    return signal.SIGINT, signal.SIGTERM, hangup
+    """SIGTERM, SIGINT (Ctrl-C) and SIGHUP (a closed terminal). Not those that the starter of the process has set to
+    ignored: a shell does so with SIGINT for what its script starts in the background, `nohup` with SIGHUP."""
+    others = [number for number in signal.Signals if number.name in ("SIGINT", "SIGHUP")]
+    return signal.SIGTERM, *(number for number in others if signal.getsignal(number) is not signal.SIG_IGN)
 
 
 def end_on_interrupt() -> None:
-    """End at Ctrl-C without a traceback, until the process handles it. One that came while Python started counts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    """End at Ctrl-C without a traceback, until the process handles it, unless it is ignored. One that came while Python
+    started counts."""
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform != "win32":
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 

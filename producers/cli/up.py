@@ -69,7 +69,7 @@ def _forward_signals(process: subprocess.Popen[str]) -> None:
             process.send_signal(number)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-        if signal.getsignal(number) is not signal.SIG_IGN or number != signal.SIGHUP:  # ignored under nohup
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGINT in the background of a script, SIGHUP under nohup
             signal.signal(number, forward)
 
 

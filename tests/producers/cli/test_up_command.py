@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
+import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from io import StringIO
 from pathlib import Path
+from signal import SIGHUP, SIGINT
 
 import pytest
 
@@ -67,45 +68,42 @@ def test_up_as_json_passes_the_events_on(start: Start) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_process_under_nohup_keeps_ignoring_sighup_and_so_do_all_that_it_starts(start: Start) -> None:
-    with ignoring_sighup(), start("up", "--json") as process:
-        assert process.stdout is not None
-        events = [json.loads(process.stdout.readline())]
+def test_in_the_background_of_a_script_and_under_nohup_up_and_all_that_it_starts_ignore_ctrl_c_and_a_hangup(
+    environment: dict[str, str], tmp_path: Path, redis_url: str
+) -> None:
+    with subprocess.Popen(
+        ["sh", "-c", 'nohup "$@" & wait', "script", sys.executable, "-m", "openfall.producers.cli", "up", "--json"],
+        cwd=tmp_path, env={**environment, "REDIS_URL": redis_url}, text=True, stdout=subprocess.PIPE,
+    ) as shell:  # fmt: skip
+        assert shell.stdout is not None
+        events = [json.loads(shell.stdout.readline())]
         while events[-1]["event"] != "fleet_ready":
-            events.append(json.loads(process.stdout.readline()))
-        workers = [event["pid"] for event in events if event["event"] == "ready"]
-        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            events.append(json.loads(shell.stdout.readline()))
+        (up,) = children_of(shell.pid)
         (supervisor,) = [
-            int(pid) for pid in children if b"openfall.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
+            pid for pid in children_of(up) if b"openfall.workers" in Path(f"/proc/{pid}/cmdline").read_bytes()
         ]
-        ignored = {pid: ignores_sighup(pid) for pid in (process.pid, supervisor, *workers)}
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=40)
-    assert len(ignored) == 4
-    assert all(ignored.values())
+        workers = [event["pid"] for event in events if event["event"] == "ready"]
+        ignored = [ignores(pid, number) for pid in (up, supervisor, *workers) for number in (SIGINT, SIGHUP)]
+        os.kill(up, signal.SIGTERM)
+        stopped = [json.loads(line) for line in shell.stdout]
+    assert ignored == [True] * 8
+    assert {event["what"] for event in stopped if event["event"] == "stopped"} >= {"worker-gpu-1"}
 
 
-def test_a_closed_terminal_stops_a_worker_in_order_unless_it_runs_under_nohup() -> None:
-    assert signal.SIGHUP in stop_signals()
-    with ignoring_sighup():
-        assert signal.SIGHUP not in stop_signals()
+def test_ctrl_c_and_a_closed_terminal_stop_a_process_in_order() -> None:
+    assert set(stop_signals()) == {SIGINT, signal.SIGTERM, SIGHUP}
 
 
-@contextmanager
-def ignoring_sighup() -> Iterator[None]:
-    """As `nohup` starts a command: children inherit it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def ignores_sighup(pid: int) -> bool:
+def ignores(pid: int, number: int) -> bool:
     status = dict(
         line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":\t" in line
     )
-    return bool(int(status["SigIgn"], 16) & 1 << signal.SIGHUP - 1)
+    return bool(int(status["SigIgn"], 16) & 1 << number - 1)
 
 
 def test_up_goes_on_without_the_gateway_when_its_address_is_in_use(
