@@ -14,7 +14,7 @@ import redis
 
 from benchmarks.server import find_free_port
 from openfall.router_core.catalog.redis_server import RedisServer
-from tests.valkey_server import SERVER, start_server
+from tests.valkey_server import SERVER, kill_server, start_server
 
 SERVICE = "jobs"
 SENTINELS = 3
@@ -89,15 +89,13 @@ class SentinelGroup:
 
     def kill(self, port: int) -> None:
         """End a server at once, as a crash would."""
-        self.servers[port].kill()
-        self.servers.pop(port).wait()
+        kill_server(self.servers.pop(port))
 
     def send(self, port: int, number: signal.Signals) -> None:
         self.servers[port].send_signal(number)
 
     def stop_lone_sentinel(self, port: int) -> None:
-        self.lone[port].kill()
-        self.lone.pop(port).wait()
+        kill_server(self.lone.pop(port))
 
     def wait_for_failover(self, old: int) -> int:
         """The port of the new primary, once it takes writes."""
@@ -128,8 +126,7 @@ class SentinelGroup:
 
     def close(self) -> None:
         for process in (*self.lone.values(), *self.sentinels.values(), *self.servers.values()):
-            process.kill()
-            process.wait()
+            kill_server(process)
 
     def _start_sentinel(self, port: int, primary: int) -> None:
         settings = f"down-after-milliseconds {SERVICE} {DOWN_AFTER_MS}", f"failover-timeout {SERVICE} 3000"

@@ -36,6 +36,24 @@ def test_a_server_outlives_the_thread_that_asked_for_it() -> None:
         server.kill()
 
 
+def test_no_child_of_a_killed_server_writes_on_into_its_directory() -> None:
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        server = Server(Path(home)).start()
+        with redis.Redis.from_url(server.url) as client:
+            client.set("a key", "whose rewrite takes 600 s")
+            client.config_set("rdb-key-save-delay", 600_000_000)  # microseconds
+            client.bgrewriteaof()
+        deadline = time.monotonic() + 60
+        while not (files := list(Path(home).rglob("temp-rewriteaof-*"))) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child = identify(int("".join(filter(str.isdigit, files[0].name))))
+        assert child is not None
+        server.kill()
+        while child.alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not child.alive()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux signals the death of a parent")
 def test_a_server_ends_when_the_process_of_the_tests_is_killed() -> None:
     with tempfile.TemporaryDirectory(prefix="of-") as home:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -27,9 +29,19 @@ STARTS_WITHIN = 60.0
 
 
 def start_server(argv: Sequence[str]) -> subprocess.Popen[bytes]:
-    """A server that ends with this process, which pytest-xdist kills after Ctrl-C if a test does not end in time."""
-    popen = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    """A server that ends with this process, which pytest-xdist kills after Ctrl-C if a test does not end in time.
+
+    It leads a process group: the children that it forks to write its files are in it.
+    """
+    popen = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
     return LASTING_THREAD.submit(popen, die_with_parent(argv)).result()
+
+
+def kill_server(process: subprocess.Popen[bytes]) -> None:
+    """End a server, and a child that rewrites its file: a directory into which one writes cannot be removed."""
+    with suppress(ProcessLookupError):  # it has ended by itself
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 @dataclass
@@ -70,8 +82,7 @@ class Server:
     def kill(self) -> None:
         """End it at once, as a crash would."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            kill_server(self.process)
             self.process = None
 
     def _answers(self) -> bool:
