@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 import redis
@@ -33,8 +32,12 @@ def start_server(argv: Sequence[str]) -> subprocess.Popen[bytes]:
 
     It leads a process group: the children that it forks to write its files are in it.
     """
-    popen = partial(subprocess.Popen, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0)
-    return LASTING_THREAD.submit(popen, die_with_parent(argv)).result()
+
+    def start() -> subprocess.Popen[bytes]:
+        silent = subprocess.DEVNULL
+        return subprocess.Popen(die_with_parent(argv), stdout=silent, stderr=silent, process_group=0)
+
+    return LASTING_THREAD.submit(start).result()
 
 
 def kill_server(process: subprocess.Popen[bytes]) -> None:

@@ -235,7 +235,7 @@ def test_a_task_that_ends_by_an_error_has_a_line_in_the_log_and_requests_go_on(r
         loaded = gateway_config(redis_url, tmp_path, "http://127.0.0.1:9")
         gateway = Gateway.of(AsyncOpenfall(config=loaded, retry_for=1.0), fail)
         gateway.reload_interval_seconds = 0.01
-        async with served(gateway) as url, httpx.AsyncClient(base_url=url) as http:
+        async with served(gateway) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
             write_settled(loaded.source, with_role(loaded.source.read_text()))
             while not any("the task config of the gateway has ended" in line for line in messages(caplog)):
                 await asyncio.sleep(0.02)

@@ -182,7 +182,7 @@ def test_a_second_stop_ends_a_response_that_its_client_does_not_read(redis_url, 
             while not server.started:
                 await asyncio.sleep(0.005)
             host, port = sockets[0].getsockname()
-            async with httpx.AsyncClient(base_url=f"http://{host}:{port}") as http:
+            async with httpx.AsyncClient(base_url=f"http://{host}:{port}", timeout=60) as http:
                 large = {"file": ("a.jsonl", b"x" * 32_000_000)}
                 known = (await http.post("/v1/files", files=large, data={"purpose": "batch"})).json()["id"]
             reader, writer = await asyncio.open_connection(host, port, limit=1024)

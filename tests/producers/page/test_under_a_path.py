@@ -122,7 +122,7 @@ def test_a_stream_and_an_api_are_below_the_path(visitor: httpx.Client) -> None:
 
 def test_a_header_of_a_caller_sets_no_link(gateway: PageGateway) -> None:
     forged = {"x-forwarded-prefix": "//evil.example", "x-script-name": "//evil.example", **HTML}
-    page = httpx.get(f"{gateway.url}/page/sign-in", headers=forged)
+    page = httpx.get(f"{gateway.url}/page/sign-in", headers=forged, timeout=60)
     assert page.status_code == 200
     assert "evil" not in page.text
 
