@@ -6,6 +6,9 @@ import logging
 import os
 from pathlib import Path
 
+import pytest
+
+from openfall.workers import log_output
 from openfall.workers.line_writer import LineWriter
 from openfall.workers.log_output import BackgroundHandler
 
@@ -59,8 +62,11 @@ def test_a_notice_that_is_lost_itself_is_no_lost_line() -> None:
     assert writer.lost == 7
 
 
-def test_a_log_that_is_truncated_while_it_is_written_begins_with_its_next_line(tmp_path: Path) -> None:
+def test_a_log_that_is_truncated_while_it_is_written_begins_with_its_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """logrotate with `copytruncate`, and a shell that opened the file with `>`."""
+    monkeypatch.setattr(log_output, "FLUSH_TIMEOUT_SECONDS", 60.0)  # the thread may have no turn for a second
     descriptor = os.open(tmp_path / "work.log", os.O_WRONLY | os.O_CREAT)
     log = logging.Logger("of-a-test")
     log.addHandler(handler := BackgroundHandler(descriptor))

@@ -11,17 +11,24 @@ from collections.abc import Iterator
 
 import pytest
 
+from openfall.workers import log_output
 from openfall.workers.log_format import LogLine
 from openfall.workers.log_output import MAX_LINES, BackgroundHandler
 
 
+@pytest.fixture(autouse=True)
+def long_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of a log may have no turn for more than a second, on a busy machine."""
+    monkeypatch.setattr(log_output, "FLUSH_TIMEOUT_SECONDS", 60.0)
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
+    """The end for writing stays open: a thread that still has lines would write them to what has its number next."""
     ends = os.pipe()
     yield ends
-    for end in ends:
-        with contextlib.suppress(OSError):
-            os.close(end)
+    with contextlib.suppress(OSError):
+        os.close(ends[0])
 
 
 @pytest.fixture
