@@ -118,9 +118,9 @@ def check_size(body: Mapping[str, Any], max_bytes: int) -> int:
     except (PydanticSerializationError, ValueError) as error:
         refuse_foreign(body)  # not by orjson: deep tuples overflow its stack, and the process dies
         raise BadRequest(f"the request cannot be written as JSON: {error}") from None
-    check_json(body, packed)
     if len(packed) > max_bytes:
         raise PromptTooLarge(len(packed), max_bytes)
+    check_json(body, packed)
     check_bounds(body, packed)
     return len(packed)
 

@@ -12,6 +12,11 @@ MAX_DEPTH = 5
 
 SUCCESS_WORDS = ("ok", "success", "succeeded", "no error")
 
+_PARTS_OF_ANSWERS = frozenset({
+    "choices", "content", "message", "response", "output", "candidates", "type", "usage", "data", "embeddings", "body",
+})  # fmt: skip
+"""What an answer or an event of a stream has in each dialect, and an exception of Bedrock's does not."""
+
 
 def find_error(document: Any) -> Any:
     """The value of `error` in a body, or in the only element of a list; None if there is none.
@@ -72,7 +77,7 @@ def _first(values: Any) -> Any:
 
 def _exception(document: Mapping[str, Any]) -> dict[str, Any] | None:
     """The error of an event of Bedrock's streams. Its code is its key."""
-    if "choices" in document:
+    if not _PARTS_OF_ANSWERS.isdisjoint(document):
         return None
     for key, value in document.items():
         if key.endswith("Exception") and value:

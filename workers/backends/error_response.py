@@ -18,7 +18,7 @@ from typing import Any
 from openfall.router_core.jobs.outcome import UNKNOWN_LIMIT, Failure
 from openfall.router_core.vocabulary import ErrorClass
 from openfall.workers.backends.error_body import MAX_DEPTH, SUCCESS_WORDS, find_error, read_json
-from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page
+from openfall.workers.backends.error_rules import FIREWALL_PAGE, UpstreamError, find_class, is_firewall_page, lacks_path
 from openfall.workers.backends.exact_json import whole_number
 from openfall.workers.backends.limit_scope import find_limit
 from openfall.workers.backends.redaction import redact
@@ -79,6 +79,7 @@ _CHOSEN = re.compile(
 _WRAPPER = re.compile(r"litellm\.\w+: [^{]{0,100}\w(Exception|Error) -\s*(?=\{)")
 _DECODER = json.JSONDecoder()
 _REDIRECT = "the server redirects, which openfall does not follow: correct the backend's `url` (http or https, host)"
+UNKNOWN_PATH = "the server has nothing at this path: correct the backend's `url`, or `upstream` of the model"
 _MARKUP = re.compile(r"<(style|script)\b.*?</\1>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -239,6 +240,8 @@ def _detail(status: int, error: UpstreamError, document: Any) -> str:
     message = "a body that is not JSON" if document is None else " ".join(error.message.split())
     if 300 <= status < 400:
         message = _REDIRECT
+    elif lacks_path(error):
+        message = f"{UNKNOWN_PATH} ({message})" if error.message else UNKNOWN_PATH
     return shorten(f"{head}: {message}" if message else head)
 
 

@@ -56,6 +56,7 @@ _E = ErrorClass
 _REQUEST: set[int | None] = {400, 404, 405, 413, 422, 429, 500, 501, None}
 """Those under which a provider refuses a request."""
 _SERVER: set[int | None] = {424, 500, 502, 503, None}
+_NO_PATH: set[int | None] = {404, 405}
 _NOT_FOUND_CODES = "not_found not_found_error notfounderror resource_does_not_exist resource_not_found_error"
 
 RULES: tuple[Rule, ...] = (
@@ -160,6 +161,8 @@ RULES: tuple[Rule, ...] = (
         "invalid_request_error badrequesterror invalid_argument validationexception 2013",
         r"^invalid params\b",
     ),
+    # the path
+    _rule(_E.NOT_INSTALLED, _NO_PATH, text=words.NO_PATH_TEXT),
     # the status alone
     _rule(_E.NOT_INSTALLED, {410}),
     _rule(_E.TIMEOUT, {408, 504}),
@@ -179,3 +182,8 @@ def find_class(error: UpstreamError) -> ErrorClass | None:
 def is_firewall_page(text: str) -> bool:
     """Whether a body that is not JSON is the page of a firewall, which stops single requests."""
     return re.search(words.FIREWALL, text, re.IGNORECASE) is not None
+
+
+def lacks_path(error: UpstreamError) -> bool:
+    """Whether a server has nothing at the path of a request."""
+    return error.status in _NO_PATH and re.search(words.NO_PATH_TEXT, error.message, re.IGNORECASE) is not None

@@ -16,7 +16,7 @@ from openfall.workers.backends.answer_bounds import AnswerTooLarge
 from openfall.workers.backends.base_url import Address
 from openfall.workers.backends.call_request import FIELDS_OF_ANSWERS, Request
 from openfall.workers.backends.decompression import Undecodable
-from openfall.workers.backends.error_response import shorten
+from openfall.workers.backends.error_response import UNKNOWN_PATH, shorten
 from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.loop_share import LoopShare
 from openfall.workers.backends.parsing import malformed
@@ -162,7 +162,8 @@ class HttpClient:
 def _lacks_path(status: int, outcome: object) -> bool:
     """Whether a server does not know the path of a request. A refusal that names a model comes from a known path."""
     if isinstance(outcome, Failure) and outcome.error_class is ErrorClass.NOT_INSTALLED:
-        return status in _NO_SUCH_PATH and _MODEL.search(outcome.detail) is None
+        is_of_path = UNKNOWN_PATH in outcome.detail or _MODEL.search(outcome.detail) is None
+        return status in _NO_SUCH_PATH and is_of_path
     return status in _NO_SUCH_PATH
 
 

@@ -13,6 +13,9 @@ from typing import Any
 MAX_ERRORS = 100
 """The violations among which the best one is looked for: a long list may have one for each of its items."""
 
+_UNREADABLE = (re.error, OverflowError, RecursionError)
+"""What `re` raises for a pattern that it cannot read."""
+
 MAX_KEPT_LENGTH = 32_768
 """The length of the longest schema, as JSON, of which is kept that it is valid."""
 
@@ -28,7 +31,8 @@ def schema_error(schema: Any, value: Any) -> str | None:
 
     The draft is the one that the schema names, else 2020-12. An invalid schema is an error too: it is the caller's, and
     no answer could satisfy it. A schema is never fetched: without a registry the library would call any address in it.
-    A `pattern` that Python cannot read (`\\p{L}`) is not checked.
+    A pattern that Python cannot read (`\\p{L}`) is not checked: neither a `pattern`, nor the fields that one of
+    `patternProperties` names, nor that there are no further fields beside it.
     """
     from jsonschema import Draft202012Validator, exceptions
     from jsonschema.validators import validator_for
@@ -72,7 +76,10 @@ def _bounded(draft: Any) -> Any:
     """The validator of a draft with the keywords of this module. To make the class takes as long as to validate."""
     from jsonschema.validators import extend
 
-    return extend(draft, {"pattern": _pattern, "uniqueItems": _unique_items})  # type: ignore[no-untyped-call]
+    keywords = {"pattern": _pattern, "patternProperties": _pattern_properties, "uniqueItems": _unique_items}
+    for name in {"additionalProperties", "unevaluatedProperties"} & draft.VALIDATORS.keys():
+        keywords[name] = _unless_unreadable(draft.VALIDATORS[name])
+    return extend(draft, keywords)  # type: ignore[no-untyped-call]
 
 
 def _json_path(path: Any) -> str:
@@ -83,9 +90,33 @@ def _pattern(_validator: object, pattern: str, text: object, _schema: object) ->
     """The keyword `pattern`. The library raises for the words of other languages, such as `\\p{L}`."""
     from jsonschema.exceptions import ValidationError
 
-    with suppress(re.error, OverflowError, RecursionError):
-        if isinstance(text, str) and not re.search(pattern, text):
-            yield ValidationError("the pattern is not found")
+    if isinstance(text, str) and _is_found(pattern, text) is False:
+        yield ValidationError("the pattern is not found")
+
+
+def _pattern_properties(validator: Any, patterns: Any, value: Any, _schema: object) -> Iterator[Any]:
+    """The keyword `patternProperties`, without the patterns that Python cannot read."""
+    for pattern, schema in patterns.items() if isinstance(value, dict) else ():
+        for name in value:
+            if _is_found(pattern, name):
+                yield from validator.descend(value[name], schema, path=name, schema_path=pattern)
+
+
+def _is_found(pattern: str, text: str) -> bool | None:
+    """Whether a pattern is found in a text; None: Python cannot read the pattern."""
+    with suppress(*_UNREADABLE):
+        return re.search(pattern, text) is not None
+    return None
+
+
+def _unless_unreadable(keyword: Any) -> Any:
+    """The keyword of the library for further fields. It passes beside a pattern of fields that Python cannot read."""
+
+    def check(*arguments: Any) -> Iterator[Any]:
+        with suppress(re.error, OverflowError):
+            yield from keyword(*arguments)
+
+    return check
 
 
 def _unique_items(_validator: object, is_unique: Any, items: Any, _schema: object) -> Iterator[Any]:

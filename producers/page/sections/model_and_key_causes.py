@@ -15,7 +15,10 @@ from openfall.producers.shell_command import shell_command
 from openfall.router_core.vocabulary import BreakerState, ErrorClass
 
 REPAIRS: Mapping[ErrorClass | None, str] = {
-    ErrorClass.NOT_INSTALLED: "The backend has no model of this name: correct `upstream` of the model, or install it",
+    ErrorClass.NOT_INSTALLED: (
+        "The backend has no model of this name, or nothing at this path: correct `upstream` of the model or `url` of"
+        " the backend, or install it"
+    ),
     ErrorClass.FORBIDDEN: "Allow the model to the key at the provider, or take it out of its chains",
 }
 """Causes that no wait ends."""

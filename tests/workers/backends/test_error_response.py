@@ -268,7 +268,7 @@ SIGNALS = {
     "a plain 403": (403, {}, E.FORBIDDEN),
     "a plain 413": (413, {}, E.CONTEXT_OVERFLOW),
     "FastAPI's 422": (422, {"detail": [{"loc": ["body"], "msg": "x", "input": "the prompt"}]}, E.BAD_REQUEST),
-    "a path that is not there": (404, {"detail": "Not Found"}, E.OTHER),
+    "a path that is not there": (404, {"detail": "Not Found"}, E.NOT_INSTALLED),
     "a redirect": (307, {}, E.OTHER),
     "a teapot": (418, {}, E.OTHER),
     "an error without a reason": (200, {"error": {"message": "odd"}}, E.OTHER),

@@ -9,6 +9,7 @@ import pytest
 
 from openfall.router_core.jobs.outcome import Completion, Failure
 from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.backends.error_body import find_error
 from openfall.workers.backends.framing import SseFraming
 from openfall.workers.backends.openai_answer import CompletionAssembler, parse_completion
 from tests.workers.backends.assembled import assemble_events
@@ -67,6 +68,22 @@ def test_an_error_of_bedrock_is_named_by_its_key(name: str, means: E, events: tu
 def test_an_empty_exception_beside_an_answer_is_no_error() -> None:
     assert isinstance(_outcome(HELLO, {**END, "lastException": "retried once"}), Completion)
     assert isinstance(_outcome({"throttlingException": None}, HELLO, END), Completion)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"content": [{"type": "text", "text": "Hello"}], "stop_reason": "end_turn"},
+        {"message": {"role": "assistant", "content": "Hello"}, "done": True},
+        {"response": "Hello", "done": True},
+        {"candidates": [{"content": {"parts": [{"text": "Hello"}]}, "finishReason": "STOP"}]},
+        {"output": [{"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}], "status": "completed"},
+        {"type": "message_delta", "delta": {"stop_reason": "end_turn"}},
+        {"data": [{"index": 0, "embedding": [0.5]}]},
+    ],
+)
+def test_an_exception_beside_a_part_of_an_answer_in_any_dialect_is_no_error(answer: dict[str, Any]) -> None:
+    assert find_error({**answer, "lastException": {"message": "retried once"}}) is None
 
 
 def test_an_event_with_the_name_of_an_exception_is_an_error() -> None:

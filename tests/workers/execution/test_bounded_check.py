@@ -20,9 +20,15 @@ from openfall.router_core.catalog.model_entry import ModelSpec
 from openfall.router_core.catalog.retry_policy import RetryPolicy
 from openfall.router_core.catalog.roles_and_tasks import Role
 from openfall.router_core.deciding.answer_checks import Validates
+from openfall.router_core.jobs.envelope import pack_job
+from openfall.router_core.jobs.job import CompletionJob
+from openfall.router_core.jobs.outcome import Attempt
 from openfall.router_core.jobs.result import Result
+from openfall.router_core.state.claims import Delivery
 from openfall.router_core.vocabulary import Urgency
+from openfall.workers.backends.registry import open_clients
 from openfall.workers.execution.bounded_check import SlowCheck, UnfinishedCheck, check_at_length, check_briefly
+from openfall.workers.execution.executor import JobExecutor
 from openfall.workers.execution.json_schema import import_library
 from tests.cpu_time import least_cpu_seconds
 from tests.faults import Script, answer, fault_server
@@ -170,6 +176,44 @@ def test_an_answer_whose_check_takes_long_is_checked_to_the_end(redis_url: str, 
     assert [(attempt.model, attempt.error) for attempt in result.attempts] == [
         ("first", "invalid_output"), ("second", None),
     ]  # fmt: skip
+
+
+def test_an_answer_whose_check_has_no_process_is_refused_in_words() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def open_no_more(*_: str) -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+
+    async def main() -> Attempt:
+        text = {"role": "assistant", "content": "a" * 40 + "!"}
+        async with fault_server(answer({"choices": [{"message": text, "finish_reason": "stop"}]})) as upstream:
+            catalog = Catalog(
+                backends={"box": Backend(url=upstream.url, pool="gpu")},
+                models={"first": ModelSpec(upstream="first", backends=("box",), timeout=5)},
+                roles={"loud": Role(chain=("first",), pattern="^(a+)+$")},
+            )
+            clients = open_clients(catalog, ["box"])
+            body = {"messages": [{"role": "user", "content": "Haruka"}]}
+            job = CompletionJob(id="job-00000001", producer="test", chain=("first",), role="loud", body=body)
+            now = time.time()
+            delivery = Delivery(
+                id=job.id, token="1", queue="gpu.first.background", backend="box", envelope=pack_job(job),
+                deadline=now + 60, attempts=b"", deliveries=1, crashes=0, streamed=False, accepted_at=now, epoch="",
+                credential="", credential_epoch="", charged_tokens=None, answers=(), server_now=now,
+            )  # fmt: skip
+            try:
+                executor = JobExecutor(catalog, clients, on_answer=open_no_more)
+                outcome = await executor.execute(delivery, time.time, lambda pieces: None, None)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                for client in clients.values():
+                    await client.close()
+            assert outcome.call is not None
+            return outcome.call.attempt
+
+    attempt = asyncio.run(main())
+    assert attempt.error == "invalid_output"
+    assert "the process of the check cannot start on this machine: Too many open files" in attempt.detail
 
 
 def test_many_short_checks_of_one_answer_have_one_bound() -> None:

@@ -75,6 +75,29 @@ def test_a_pattern_that_python_cannot_read_is_not_checked(pattern: str) -> None:
     assert schema_error({"pattern": pattern, "type": "string"}, 1) == "type fails at /"
 
 
+@pytest.mark.parametrize("draft", ["2020-12", "2019-09"])
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"^(?<year>\d+)$"])
+@pytest.mark.parametrize("closed", [{}, {"additionalProperties": False}, {"unevaluatedProperties": False}])
+def test_the_names_that_such_a_pattern_describes_are_not_checked(
+    draft: str, pattern: str, closed: dict[str, bool]
+) -> None:
+    schema = {
+        "$schema": f"https://json-schema.org/draft/{draft}/schema", "required": ["id"],
+        "patternProperties": {pattern: {"type": "string"}, "^n": {"type": "integer"}},
+    } | closed  # fmt: skip
+    assert schema_error(schema, {"id": 1, "n": 2}) is None
+    assert schema_error(schema, {"id": 1, "n": "x"}) == "type fails at /n"
+    assert schema_error(schema, {"n": 2}) == "required fails at /"
+
+
+def test_the_names_of_fields_are_checked_by_the_patterns_that_can_be_read() -> None:
+    schema = {"patternProperties": {"^n": {"type": "integer"}}, "additionalProperties": False}
+    assert schema_error(schema, {"n": 1}) is None
+    assert schema_error(schema, ["n"]) is None
+    assert schema_error(schema, {"n": "x"}) == "type fails at /n"
+    assert schema_error(schema, {"n": 1, "a": 1}) == "additionalProperties fails at /"
+
+
 @pytest.mark.parametrize(
     ("items", "error"),
     [
