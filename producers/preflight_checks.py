@@ -23,6 +23,8 @@ from openfall.config import (
 )
 from openfall.producers.amount_text import plural
 from openfall.producers.breaker_names import describe_breaker, display_name, is_known
+from openfall.producers.page.sections.cause import describe_waiting
+from openfall.producers.removed_queue import describe_removed_queue, is_removed, removed_queue_advice
 from openfall.producers.shell_command import shell_command
 from openfall.producers.table import MarkedText, Table
 from openfall.router_core.catalog.backend_keys import is_placeholder
@@ -31,7 +33,7 @@ from openfall.router_core.redis_preconditions import Fault
 from openfall.router_core.state.breakers import list_breakers
 from openfall.router_core.state.errors import StoreError, StoreUnreachable
 from openfall.router_core.state.fleet_catalogs import CATALOG_REMEDY, catalog_difference
-from openfall.router_core.state.fleet_status import fetch_status
+from openfall.router_core.state.fleet_status import FleetStatus, fetch_status
 from openfall.router_core.state.keys import CLIENT_KEYS, DEGRADE
 from openfall.router_core.state.operator_switches import local_only
 from openfall.router_core.state.redis_connection import RedisConnection
@@ -218,12 +220,22 @@ async def _check_workers(config: LoadedConfig, connection: RedisConnection) -> l
         message = "no degrade worker: a job that no model can serve gets no reply, and no webhook or notice is sent"
         state: CheckState = "failure" if status.falling else "warning"  # as the problems of `openfall status`
         results.append(CheckResult("workers", DEGRADE, state, message, "openfall work degrade, on any machine."))
+    results += _check_removed_queues(config, status) if any(served) else ()
     if await connection.command("HLEN", CLIENT_KEYS) and not status.gateways:
         message, remedy = "no gateway is alive, and callers have keys of one", "openfall serve, on its host."
         results.append(CheckResult("workers", "gateway", "warning", message, remedy))
     if difference:
         results.append(CheckResult("workers", "catalog", "warning", difference, f"{CATALOG_REMEDY}."))
     return results
+
+
+def _check_removed_queues(config: LoadedConfig, status: FleetStatus) -> Iterator[CheckResult]:
+    """The queues with waiting jobs that left the configuration."""
+    for queue in status.unserved:
+        if is_removed(queue.name, config.catalog):
+            message = f"{describe_removed_queue(queue.name, config.catalog)}: {describe_waiting(queue.waiting)}"
+            remedy = f"{removed_queue_advice(queue.name, config.catalog)}."
+            yield CheckResult("workers", queue.name, "failure", message, remedy)
 
 
 async def _check_breakers(config: LoadedConfig, connection: RedisConnection) -> list[CheckResult]:

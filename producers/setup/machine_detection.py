@@ -95,6 +95,10 @@ async def detect(environ: Mapping[str, str], ports: Mapping[str, int] = OPENAI_S
     return Machine(servers=tuple(filter(None, answers)), cards=cards, keys=keys, redis=redis)
 
 
+_LOOPBACK = {"": "127.0.0.1", "0": "127.0.0.1", "*": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
+"""Where a host is reached that stands for every interface."""
+
+
 def ollama_url(environ: Mapping[str, str]) -> str:
     """Where this machine's Ollama answers: OLLAMA_URL, else OLLAMA_HOST as Ollama reads it, else its default address.
 
@@ -111,7 +115,7 @@ def ollama_url(environ: Mapping[str, str]) -> str:
         return OLLAMA_URL
     if not is_url:
         scheme, port = "http", port or OLLAMA_PORT
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    host = _LOOPBACK.get(host, host)
     shown = f"[{host}]" if ":" in host else host
     return f"{scheme}://{shown}{f':{port}' if port else ''}{parts.path.rstrip('/')}"
 

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from openfall.producers.duration_text import format_age
 from openfall.producers.fleet_problems import SECTIONS, FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.last_worker_text import describe_start, start_command, start_commands
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
 from openfall.producers.page.sections.held_causes import of_held
 from openfall.producers.redis_cli import is_of_one_machine, redis_cli
+from openfall.producers.removed_queue import describe_removed_queue, is_removed, removed_queue_advice
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.state.fleet_status import MemoryRefusals
-from openfall.router_core.state.keys import DEGRADE, LOST_WRITES, model_of, pool_of
+from openfall.router_core.state.keys import DEGRADE, LOST_WRITES, pool_of
 from openfall.router_core.state.last_workers import LastWorker
-from openfall.router_core.unknown_words import carry_word
-from openfall.router_core.vocabulary import Urgency
 
 MIB = 2**20
 
@@ -47,29 +45,18 @@ def _no_worker(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
 
 def _not_served(problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
     queue = str(problem.subject)
-    if not _is_configured(queue, snapshot):
+    if is_removed(queue, snapshot.catalog):
         return _of_removed_queue(queue, problem, snapshot)
     line = _of_pool(f"No worker serves {queue}", problem, pool_of(queue), snapshot)
     return replace(line, effect=describe_waiting(problem.count or 0))
 
 
-def _is_configured(queue: str, snapshot: PageSnapshot) -> bool:
-    model = model_of(queue)
-    return model in snapshot.catalog.models and snapshot.catalog.pool_of(model) == pool_of(queue)
-
-
 def _of_removed_queue(queue: str, problem: FleetProblem, snapshot: PageSnapshot) -> Cause:
-    """A model or a pool was removed or renamed while jobs waited for it. No worker of this configuration reads them."""
-    model, pool = model_of(queue), pool_of(queue)
-    missing = f"model {model}" if model not in snapshot.catalog.models else f"model {model} in the pool {pool}"
-    urgency = carry_word(Urgency, queue.rpartition(".")[2])
-    policy = snapshot.catalog.urgency.get(urgency)
-    moment = f", {format_age(policy.start_within)} after they were accepted" if policy else ""
     return Cause(
-        text=f"The configuration has no {missing}, and no worker serves {queue}",
+        text=describe_removed_queue(queue, snapshot.catalog),
         health=_health_of(problem),
         effect=describe_waiting(problem.count or 0),
-        advice=(f"Write it back, or wait: once late{moment}, the jobs go to another model of their chain or are held"),
+        advice=removed_queue_advice(queue, snapshot.catalog),
         section="queues",
         runbook=RunbookSection.NO_WORKER,
     )

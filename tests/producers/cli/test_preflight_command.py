@@ -214,6 +214,25 @@ def test_a_missing_degrade_worker_is_a_warning_until_a_job_waits_for_it_as_in_st
     beside(story, openfall)
 
 
+def test_jobs_in_a_queue_that_left_the_configuration_are_a_failure_that_says_what_becomes_of_them(
+    openfall: Run, answering: Any, redis_url: str, tmp_path: Path
+) -> None:
+    async def story(run: Any) -> None:
+        with redis.Redis.from_url(redis_url) as store:
+            store.sadd("rq:queues", "rq:queue:gpu.former.batch")
+            store.lpush("rq:queue:gpu.former.batch", "job-00001")
+        async with endpoint(["tiny-1"]) as api:
+            ran = await run("preflight", "--config", configured(tmp_path, TINY, API=api))
+        assert ran.returncode == 4
+        assert (
+            "✗ The configuration has no model former, and no worker serves gpu.former.batch: 1 job waits\n"
+            "    Write it back, or wait: once late, "
+        ) in ran.stdout
+        assert "after they were accepted, the jobs go to another model of their chain or are held." in ran.stdout
+
+    beside(story, openfall)
+
+
 def test_an_open_breaker_and_the_local_only_switch_are_warnings(openfall: Run, answering: Any, tmp_path: Path) -> None:
     async def story(run: Any) -> None:
         async with endpoint(["tiny-1"]) as api:
