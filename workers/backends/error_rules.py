@@ -103,7 +103,7 @@ RULES: tuple[Rule, ...] = (
     # what the request needs, and a model that is gone: both are written with "no endpoints found"
     _rule(
         _E.INVALID_OUTPUT,
-        {400, 422, 500, None},
+        {400, 422, 500, 502, None},
         words.WRONG_OUTPUT_CODES,
         words.WRONG_OUTPUT_TEXT,
     ),

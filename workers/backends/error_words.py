@@ -42,7 +42,7 @@ RATE_TEXT = (
 BUSY_TEXT = (
     r"(model|server|engine|system|service) is (currently |temporarily |too )?(overloaded|busy)|at capacity|负载已?饱和"
     r"|\bmodel (has |was |is )?(crashed|unloaded)|over capacity|model is loading|error occurred in model serving"
-    r"|degraded function"
+    r"|degraded function|failed to load (the )?model|^channel error\b"
 )
 BUSY_EXCEPTIONS = (
     "internalserverexception modelstreamerrorexception modelerrorexception serviceunavailableexception"
@@ -80,7 +80,7 @@ TOO_LONG_TEXT = (
 )
 TOO_LONG_OF_A_SERVER = (
     r"\bmax_num_tokens\b|context (length|size|window|limit)|maximum context|too many tokens"
-    r"|(prompt|input)( \(\d+ tokens\))? is too (large to process|long)|\bn_ctx\b|contextwindowexceeded"
+    r"|(prompt|input)( \(\d+ tokens\))? is too (large to process|long)|\bn_ctx\b|contextwindowexceeded|context shift"
 )
 
 FILTER_CODES = (
@@ -140,7 +140,7 @@ NO_ACCESS_TEXT = (
     r"|model.{0,80}(not (available|enabled|allowed) (for|in|to|on) your)|data policy|guardrail"
     r"|ignored providers|allowed providers|use case details|marked by (its )?provider as legacy"
     r"|\bplan (does )?not (yet )?(include|support)|unavailable in your (region|country)"
-    r"|endpoint is (temporarily )?disabled"
+    r"|endpoint is (temporarily )?disabled|must be verified to use"
 )
 NOT_OF_A_MODEL = (
     r"\b(file|image|document|container|cached?[ _]?content|conversation|response|prompt|skill|thread|assistant"
@@ -208,7 +208,8 @@ MEDIA_TOO_LARGE_TEXT = (
 
 WRONG_OUTPUT_CODES = "tool_use_failed json_validate_failed output_parse_failed"
 WRONG_OUTPUT_TEXT = (
-    r"error pars\w+ (the )?tool|failed to (call a function|parse (tool|input at)|generate json)"
+    r"error pars\w+ (the )?tool|(malformed|unexpected)_(function|tool)_call|\btool_use_failed\b"
+    r"|failed to (call a function|parse (tool|input at)|generate json)"
     r"|produced invalid content"
     r"|produced output that does not match|invalid tool call arguments|\bxml syntax error|element type <\w+> but have <"
     r"|element <\w+> closed by"

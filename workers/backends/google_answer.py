@@ -15,7 +15,7 @@ def with_choices(document: dict[str, Any]) -> dict[str, Any]:
     document = inner if isinstance(inner, dict) and "candidates" in inner else document
     candidates, feedback = document.get("candidates"), document.get("promptFeedback")
     blocked = feedback.get("blockReason") if isinstance(feedback, Mapping) else None
-    if "choices" in document or (not isinstance(candidates, list) and not blocked):
+    if document.get("choices") or (not isinstance(candidates, list) and not blocked):
         return document
     kept = {key: value for key, value in document.items() if key not in ("candidates", "promptFeedback")}
     choices = [_choice(candidate) for candidate in candidates or () if isinstance(candidate, Mapping)]

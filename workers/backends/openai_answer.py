@@ -76,7 +76,7 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     choice = choices[0] if isinstance(choices, list) and choices else None
     message = _message(choice) if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
-        return _without_message(document, choice)
+        return _without_message(document, choice, ended=ended)
     if error := find_error(choice) or choice.get("finish_reason") == "error":
         body = {"error": error if isinstance(error, dict) else "the answer ended in an error"}
         return classify(200, {}, dumps(body))
@@ -93,8 +93,11 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
     return Completion(text=text, finish_reason=finish, body=document)
 
 
-def _without_message(document: Any, choice: Any) -> Failure:
-    """The failure of a document without a message. Gemini leaves it out where it has written nothing."""
+def _without_message(document: Any, choice: Any, *, ended: bool) -> Failure:
+    """The failure of a document without a message. Gemini leaves it out where it has written nothing, or sends an empty
+    list of choices with a usage."""
+    if ended and isinstance(document, dict) and document.get("choices") == [] and document.get("usage"):
+        return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=EMPTY)
     if isinstance(choice, dict) and choice.get("finish_reason") and read_completion_usage(document).output_tokens == 0:
         return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=EMPTY)
     return words_in_place_of(document, "the answer has no choices")
@@ -169,7 +172,7 @@ class CompletionAssembler(StreamAssembler):
         return super().add(event)
 
     def _add(self, fields: dict[str, Any]) -> list[Piece]:
-        fields = fields if "choices" in fields else with_choices(fields)
+        fields = fields if fields.get("choices") else with_choices(fields)
         reported = completion_usage(fields)
         usage = merge_usage(self._head.get("usage"), reported)
         self._head |= {key: value for key, value in fields.items() if key != "choices" and value is not None}

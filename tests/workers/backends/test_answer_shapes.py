@@ -152,6 +152,9 @@ def test_an_error_that_says_nothing_costs_no_answer(error: Any) -> None:
         ({"detail": "Not allowed"}, E.MALFORMED, "Not allowed"),
         ({"message": "Too many requests", "status": "fail"}, E.RATE_LIMITED, "Too many requests"),
         ({"result": None}, E.MALFORMED, "the answer has no choices"),
+        ({"choices": []}, E.MALFORMED, "the answer has no choices"),
+        ({"choices": [], "usage": {"prompt_tokens": 9}}, E.INVALID_OUTPUT, "the answer is empty"),
+        ({"choices": [], "promptFeedback": {"blockReason": "OTHER"}}, E.CONTENT_FILTER, "the provider's filter"),
     ],
 )
 def test_an_error_in_place_of_an_answer_is_read_in_its_words(body: Any, meant: E, words: str) -> None:

@@ -171,6 +171,10 @@ def _tools(body: Body) -> list[Body]:
         if tool.get("type", "function") != "function":
             raise Untranslatable("a tool that is not a function")
     choice = tool_choice(body.get("tool_choice"))
+    match choice:
+        case {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": list(allowed)}}:
+            choice, names = "auto", [_function_name(tool) for tool in allowed]
+            tools = [tool for tool in tools if _function_name(tool) in names]
     if choice == "none":
         return []
     if tools and choice not in (None, "auto"):
@@ -178,6 +182,11 @@ def _tools(body: Body) -> list[Body]:
     if tools and body.get("parallel_tool_calls") is False:
         raise Untranslatable("at most one tool call (parallel_tool_calls)")
     return list(map(_with_object, tools))
+
+
+def _function_name(tool: Any) -> Any:
+    function = tool.get("function") if isinstance(tool, Mapping) else None
+    return function.get("name") if isinstance(function, Mapping) else None
 
 
 def _with_object(tool: Body) -> Body:

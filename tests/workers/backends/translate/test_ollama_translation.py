@@ -120,6 +120,13 @@ def test_a_parameter_that_ollama_lacks_and_that_changes_the_result_is_refused(mo
 
 def test_forbidden_tools_are_omitted() -> None:
     assert "tools" not in openai_to_ollama.request({"messages": [], "tools": [TOOL], "tool_choice": "none"})
+    other = {"type": "function", "function": {"name": "other", "parameters": {"type": "object", "properties": {}}}}
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [other]}}
+    body = {"messages": [], "tools": [TOOL, other], "tool_choice": allowed}
+    assert openai_to_ollama.request(body)["tools"] == [other]
+    allowed["allowed_tools"]["mode"] = "required"
+    with pytest.raises(Untranslatable, match="must be called"):
+        openai_to_ollama.request(body)
 
 
 ANSWER: dict[str, Any] = {
