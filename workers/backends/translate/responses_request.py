@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
+from openfall.workers.backends.exact_json import dumps
 from openfall.workers.backends.translate.json_values import Body, listed, mapping, optional_string, string, unknown
 from openfall.workers.backends.translate.refusals import Unreadable, Untranslatable
 
@@ -63,7 +64,7 @@ def _messages(items: Any, dropped: list[str]) -> list[Message]:
     messages: list[Message] = []
     shown: list[Message] = []
     for item, path in listed(items, "input"):
-        is_result = item.get("type") == "function_call_output"
+        is_result = item.get("type") in ("function_call_output", "custom_tool_call_output")
         if shown and not is_result:
             messages.append({"role": "user", "content": shown})
             shown = []
@@ -84,6 +85,8 @@ def _add_item(messages: list[Message], item: Body, path: str, dropped: list[str]
             messages.append({"role": "system" if role == "developer" else role, "content": content})
         case "function_call":
             _add_call(messages, item)
+        case "custom_tool_call":  # its input is a text: the model must read what it has done before
+            _add_call(messages, {**item, "arguments": dumps({"input": item.get("input")}).decode()})
         case "reasoning":
             pass  # chat completions take no reasoning back
         case "item_reference":

@@ -109,6 +109,17 @@ def test_any_body_is_translated_or_refused_with_a_reason(translate: Any, good: d
     assert_translated_or_refused(translate, good)
 
 
+def test_the_call_of_a_custom_tool_and_its_result_stay_in_the_history() -> None:
+    call = {"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": 'a "b"', "status": "completed"}
+    result = {"type": "custom_tool_call_output", "call_id": "c", "output": "done"}
+    body = {"input": [{"role": "user", "content": "hi"}, call, result]}
+    assert responses_request.left_out(body) == []
+    _, turn, answer = responses_request.request(body)["messages"]
+    function = {"name": "apply_patch", "arguments": '{"input":"a \\"b\\""}'}
+    assert turn["tool_calls"] == [{"id": "c", "type": "function", "function": function}]
+    assert answer == {"role": "tool", "tool_call_id": "c", "content": "done"}
+
+
 MESSAGE: dict[str, Any] = {
     "id": "msg",
     "model": "m",
