@@ -44,7 +44,14 @@ class Kind:
 
 
 def _is_text(value: object) -> bool:
-    return isinstance(value, str) and (value.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in value))
+    """Whether this is text without half a character, which UTF-8 has no form for."""
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_real(value: object) -> bool:

@@ -103,7 +103,7 @@ def _has_untyped_delta(documents: list[Any], theirs: Any, mine: Any) -> bool:
 def _has_half_an_untyped_input(documents: list[Any], theirs: Any, mine: Any) -> bool:
     """Deltas of a tool's input, one without a type among them, are no object once they are joined."""
     inputs: dict[str, list[dict[str, Any]]] = {}
-    for value in _objects(documents):
+    for value in (event for event in _objects(documents) if event.get("type") == "content_block_delta"):
         if isinstance(delta := value.get("delta"), dict) and isinstance(delta.get("partial_json"), str):
             inputs.setdefault(repr(value.get("index")), []).append(delta)
     return any(
