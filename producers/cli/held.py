@@ -172,9 +172,10 @@ async def _replay(operator: Operator, selection: HeldSelection) -> dict[str, str
 def drop(yes: bool, **options: Any) -> None:
     """End held jobs without an answer, as cancelled. This cannot be undone."""
     selection = named_selection(options)
-    if not yes:
-        confirm("drop", f"{plural(len(with_client(lambda llm: _list(llm, selection))[0]), 'job')} for good")
-    dropped = with_operator(lambda operator: _drop(operator, selection))
+    count = 0 if yes else len(with_client(lambda llm: _list(llm, selection))[0])
+    if count:
+        confirm("drop", f"{plural(count, 'job')} for good")
+    dropped = with_operator(lambda operator: _drop(operator, selection)) if yes or count else []
     show_outcome(f"{plural(len(dropped), 'job')} dropped", {"dropped": dropped})
 
 

@@ -235,6 +235,8 @@ def test_a_dropped_job_ends_as_cancelled(openfall: Run, loaded: LoadedConfig) ->
     ended = openfall("job", "wait", job_id)
     assert (ended.returncode, f"job {job_id} cancelled: dropped by an operator" in ended.stderr) == (1, True)
     assert json.loads(openfall("held", "drop", job_id, "--yes", "--json").stdout) == {"dropped": []}
+    again = openfall("held", "drop", job_id)  # nothing would be lost, so it asks nothing
+    assert (again.returncode, again.stdout) == (0, "0 jobs dropped\n")
 
 
 def test_held_jobs_are_exported_as_a_batch_that_can_be_run(
