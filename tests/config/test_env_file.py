@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from openfall import config
 from openfall.config import ConfigError, LoadedConfig
-from openfall.config.env_file import EnvFile, read_env_file
+from openfall.config.env_file import MAX_BYTES, EnvFile, read_env_file
 from openfall.config.paths import SHIPPED
 from openfall.config.yaml_document import Document
 from tests.config.config_texts import check
@@ -119,6 +119,13 @@ class TestSyntax:
         assert problem.startswith(f".env:{line}")
         assert words in problem
         assert "hunter" not in problem
+
+    def test_a_file_that_is_too_large_is_refused_before_it_is_parsed(self, home: Path) -> None:
+        fill = "#" + "x" * (MAX_BYTES - 5) + "\n"
+        assert not problems(home, fill + "A=b")
+        assert problems(home, fill + "A=bc") == [
+            ".env: it has more than 1,000,000 bytes. Leave only lines NAME=value in it."
+        ]
 
     def test_every_broken_line_is_reported_at_once(self, home: Path) -> None:
         assert len(problems(home, "a\nB=c\nd\n'e'=f\n")) == 3
