@@ -77,6 +77,7 @@ class GatewayClient:
             attempt += 1
             pause = min(MAX_PAUSE_SECONDS, 0.5 * 2 ** min(attempt, 4)) * random.uniform(0.5, 1)
             await asyncio.sleep(0 if kind.endswith("_stream") and attempt == 1 else pause)
+            self.note(request, "repeated")
 
     async def post(self, base: str, path: str, body: dict[str, Any], headers: dict[str, str] | None = None) -> Any:
         """The JSON of an answer. Raises `Broken`, `Wrong`."""

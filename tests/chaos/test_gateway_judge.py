@@ -123,6 +123,22 @@ def test_a_call_that_a_kill_cut_may_be_bought_again(witnesses: Witnesses, by: st
     assert witnesses.broken() == []
 
 
+@pytest.mark.parametrize(("noted", "is_excused"), [(["repeated"], True), (["repeated", "broken"], False), ([], False)])
+def test_a_client_that_dies_during_a_repeat_may_have_read_the_answer(
+    witnesses: Witnesses, noted: list[str], is_excused: bool
+) -> None:
+    """The call has ended 3 s before. A repeat reads its answer at once."""
+    witnesses.notes = [note for note in witnesses.notes if note["id"] != ANSWERED]
+    for event in noted:
+        witnesses.note(ANSWERED, event, why="503: no answer yet")
+        witnesses.notes[-1]["at"] = BEGAN + 3900
+    witnesses.note(ANSWERED, "answered")
+    witnesses.notes[-1]["at"] = BEGAN + 6100
+    witnesses.calls += forge_call(9, ANSWERED, BEGAN + 5000, BEGAN + 6000)
+    witnesses.faults.append({"kind": "client", "began": BEGAN + 4000, "job": "client-0"})
+    assert (witnesses.broken() == []) is is_excused
+
+
 @pytest.mark.parametrize(("kind", "is_excused"), [("background", True), ("chat", False)])
 def test_a_client_that_dies_when_its_job_is_accepted_may_have_read_the_id_of_a_background_job_alone(
     witnesses: Witnesses, kind: str, is_excused: bool

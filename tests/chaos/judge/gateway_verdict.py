@@ -152,17 +152,25 @@ def _takeovers(evidence: Evidence, job: str) -> int:
 
 def _was_on_its_way(evidence: Evidence, gateway: GatewayEvidence, request: str, calls: list[Call]) -> bool:
     """The client was killed just after it got its answer, its id or its head, before it could note that. Or it sent the
-    request again when the answer was there, and left while the gateway wrote it."""
+    request again when the answer was there, and left, or was killed, while the gateway wrote it."""
     answered = min((call.ended for call in calls if call.answered and call.ended), default=None)
     leaving = [note["at"] for note in gateway.notes.get(request, ()) if note["event"] == "leaving"]
     if answered is not None and any(answered < at for at in leaving):
         return True
     kills = gateway.client_kills.get(int(request[1:]) % gateway.clients, [])
+    if answered is not None and any(answered < kill and _is_repeating(gateway, request, kill) for kill in kills):
+        return True
     moments = [moment for call in calls for moment in (call.received, call.ended) if moment is not None]
     if gateway.plans.get(request, "").startswith("background"):  # it gets its id when the job is accepted
         stories = (evidence.history.stories.get(job, ()) for job in gateway.jobs.get(request, ()))
         moments += [float(story[0]["at"]) for story in stories if story]
     return any(moment <= kill <= moment + ON_ITS_WAY_MS for kill in kills for moment in moments)
+
+
+def _is_repeating(gateway: GatewayEvidence, request: str, moment: float) -> bool:
+    """Whether the client has sent the request again, and has no response yet."""
+    notes = [note["event"] for note in gateway.notes.get(request, ()) if note["at"] <= moment]
+    return notes[-1:] == ["repeated"]
 
 
 def _numbers(gateway: GatewayEvidence) -> Iterator[Promise]:
