@@ -204,7 +204,7 @@ def formed_arguments(value: Any) -> str:
     """The text of the arguments of a whole call. Some servers send the object itself, the text twice encoded, in a
     fence, behind an empty object, or as Python writes a dict. Arguments that are none are empty ones."""
     if not isinstance(value, str):
-        return dumps(value).decode() if isinstance(value, dict) and value else "{}"
+        return dumps(value).decode() if value else "{}"
     text = value.strip()
     if text in ("", "null"):
         return "{}"

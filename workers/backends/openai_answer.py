@@ -96,9 +96,10 @@ def _read_outcome(document: Any, *, ended: bool) -> Outcome:
 def _without_message(document: Any, choice: Any, *, ended: bool) -> Failure:
     """The failure of a document without a message. Gemini leaves it out where it has written nothing, or sends an empty
     list of choices with a usage."""
-    if ended and isinstance(document, dict) and document.get("choices") == [] and document.get("usage"):
+    written = read_completion_usage(document).output_tokens if isinstance(document, dict) else None
+    if isinstance(choice, dict) and choice.get("finish_reason") and written == 0:
         return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=EMPTY)
-    if isinstance(choice, dict) and choice.get("finish_reason") and read_completion_usage(document).output_tokens == 0:
+    if ended and isinstance(document, dict) and document.get("choices") == [] and document.get("usage") and not written:
         return Failure(error_class=ErrorClass.INVALID_OUTPUT, detail=EMPTY)
     return words_in_place_of(document, "the answer has no choices")
 

@@ -154,6 +154,7 @@ def test_an_error_that_says_nothing_costs_no_answer(error: Any) -> None:
         ({"result": None}, E.MALFORMED, "the answer has no choices"),
         ({"choices": []}, E.MALFORMED, "the answer has no choices"),
         ({"choices": [], "usage": {"prompt_tokens": 9}}, E.INVALID_OUTPUT, "the answer is empty"),
+        ({"choices": [], "usage": {"completion_tokens": 9}}, E.MALFORMED, "the answer has no choices"),
         ({"choices": [], "promptFeedback": {"blockReason": "OTHER"}}, E.CONTENT_FILTER, "the provider's filter"),
     ],
 )

@@ -76,7 +76,14 @@ def test_arguments_that_no_form_explains_stay_as_the_model_wrote_them(text: str)
     assert outcome.body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == text
 
 
-@pytest.mark.parametrize("arguments", ["", None, "null", "{}", {}, "{}{}", " "])
+@pytest.mark.parametrize(("value", "text"), [([None], "[null]"), ([{"a": 1}], '[{"a":1}]'), (1, "1"), (True, "true")])
+def test_arguments_that_are_no_object_are_not_taken_for_none(value: Any, text: str) -> None:
+    outcome = whole({"tool_calls": [{"id": "c", "function": {"name": "f", "arguments": value}}]})
+    assert isinstance(outcome, Completion)
+    assert outcome.body["choices"][0]["message"]["tool_calls"][0]["function"]["arguments"] == text
+
+
+@pytest.mark.parametrize("arguments", ["", None, "null", "{}", {}, [], False, "{}{}", " "])
 def test_a_call_without_arguments_has_an_empty_object(arguments: Any) -> None:
     function = {"name": "f", "arguments": arguments}
     assert calls(whole({"tool_calls": [{"id": "c", "function": function}]})) == [("f", {})]
