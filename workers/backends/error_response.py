@@ -122,8 +122,12 @@ def words_in_place_of(document: Any, missing: str) -> Failure:
 
 
 def _find_class(error: UpstreamError) -> ErrorClass | None:
-    """The class by the provider's own words: names that the caller chose do not count."""
-    return find_class(replace(error, message=_CHOSEN.sub(r"\1\3\4x", error.message)))
+    return find_class(_in_own_words(error))
+
+
+def _in_own_words(error: UpstreamError) -> UpstreamError:
+    """The error in the provider's own words: names that the caller chose do not count."""
+    return replace(error, message=_CHOSEN.sub(r"\1\3\4x", error.message))
 
 
 def has_words(document: Mapping[str, Any]) -> bool:
@@ -240,7 +244,7 @@ def _detail(status: int, error: UpstreamError, document: Any) -> str:
     message = "a body that is not JSON" if document is None else " ".join(error.message.split())
     if 300 <= status < 400:
         message = _REDIRECT
-    elif lacks_path(error):
+    elif lacks_path(_in_own_words(error)):
         message = f"{UNKNOWN_PATH} ({message})" if error.message else UNKNOWN_PATH
     return shorten(f"{head}: {message}" if message else head)
 

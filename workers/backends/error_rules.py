@@ -56,8 +56,9 @@ _E = ErrorClass
 _REQUEST: set[int | None] = {400, 404, 405, 413, 422, 429, 500, 501, None}
 """Those under which a provider refuses a request."""
 _SERVER: set[int | None] = {424, 500, 502, 503, None}
-_NO_PATH: set[int | None] = {404, 405}
 _NOT_FOUND_CODES = "not_found not_found_error notfounderror resource_does_not_exist resource_not_found_error"
+
+_PATH = _rule(_E.NOT_INSTALLED, {404, 405}, text=words.NO_PATH_TEXT)
 
 RULES: tuple[Rule, ...] = (
     # a firewall in front of the provider: its page is no word of the provider
@@ -161,8 +162,7 @@ RULES: tuple[Rule, ...] = (
         "invalid_request_error badrequesterror invalid_argument validationexception 2013",
         r"^invalid params\b",
     ),
-    # the path
-    _rule(_E.NOT_INSTALLED, _NO_PATH, text=words.NO_PATH_TEXT),
+    _PATH,
     # the status alone
     _rule(_E.NOT_INSTALLED, {410}),
     _rule(_E.TIMEOUT, {408, 504}),
@@ -176,14 +176,18 @@ RULES: tuple[Rule, ...] = (
 
 def find_class(error: UpstreamError) -> ErrorClass | None:
     """The class of an error by the first rule that matches; None: no rule does."""
-    return next((rule.error for rule in RULES if rule.matches(error)), None)
+    return rule.error if (rule := _find_rule(error)) else None
+
+
+def lacks_path(error: UpstreamError) -> bool:
+    """Whether a server has nothing at the path of a request."""
+    return _find_rule(error) is _PATH
+
+
+def _find_rule(error: UpstreamError) -> Rule | None:
+    return next((rule for rule in RULES if rule.matches(error)), None)
 
 
 def is_firewall_page(text: str) -> bool:
     """Whether a body that is not JSON is the page of a firewall, which stops single requests."""
     return re.search(words.FIREWALL, text, re.IGNORECASE) is not None
-
-
-def lacks_path(error: UpstreamError) -> bool:
-    """Whether a server has nothing at the path of a request."""
-    return error.status in _NO_PATH and re.search(words.NO_PATH_TEXT, error.message, re.IGNORECASE) is not None

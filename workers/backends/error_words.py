@@ -128,11 +128,12 @@ NAMED_MODEL_TEXT = (
 """A 400 opens the breaker of the model only if it names the model: other things of a request may not exist either."""
 
 NO_PATH_TEXT = (
-    r"^(40[45]\b.{0,20}|page |path |file |method )?not (found|allowed)\b|\bcannot (post|get) /|\bunexpected endpoint\b"
-    r"|\bno route\b|\b(unknown|invalid) (request )?url\b|\b(page|path|url|route)\b.{0,80}\bnot found\b"
-    r"|^default backend\b|^$"
+    r"^(?!(?s:.*)(\burl\b[^.]{0,20}https?://|\bimage))"
+    r"((40[45]\b.{0,20}|page |path |file |method )?not (found|allowed)\b|default backend\b|$"
+    r"|(?s:.*)(\bcannot (post|get) /|\bunexpected endpoint\b|\bno route\b|\b(unknown|invalid) (request )?url\b"
+    r"|\b(page|path|url|route)\b.{0,80}\bnot found\b))"
 )
-"""How a server says that it has nothing at the path of a request."""
+"""How a server says that it has nothing at the path of a request. An address behind `url` is one of the request."""
 
 NO_ACCESS_TEXT = (
     r"access to (the |this )?(model|deployment)|requires? .{0,20}terms acceptance|accept the terms"

@@ -314,11 +314,30 @@ def test_a_refusal_in_unknown_words_lets_the_next_model_answer(status: int, word
         {"status": 404, "error": "Not Found", "path": "/v1/chat"}, {"errors": [{"message": "No route for that URI"}]},
     ],
 )  # fmt: skip
-def test_a_path_that_the_server_does_not_know_is_told_and_not_called_again(status: int, body: Any) -> None:
+def test_a_path_that_the_server_does_not_know_is_named_and_not_called_again(status: int, body: Any) -> None:
     failure = refusal(status, body)
     assert failure.error_class is E.NOT_INSTALLED
     assert not failure.disposition.try_same_again
     assert "correct the backend's `url`" in failure.detail
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "File not found: file-123", "The image at the url https://example.org/a.png was not found",
+        "url not found: https://example.org/a.png", "Invalid URL: image_url must be http", "Conversation not found",
+        "No file found at path a.pdf: not found", "Invalid url 'https://example.org/a.mp3'", "Model not found",
+    ],
+)  # fmt: skip
+def test_what_is_missing_of_a_request_is_no_path(message: str) -> None:
+    assert "`url`" not in refusal(404, error(message)).detail
+
+
+def test_the_page_of_the_documentation_is_no_address_of_a_request() -> None:
+    message = (
+        "Unknown request URL: POST /v1/x. Please check the URL for typos, or see the docs at https://example.org/."
+    )
+    assert refusal(404, error(message)).error_class is E.NOT_INSTALLED
 
 
 def test_the_page_of_a_firewall_under_a_200_is_no_fault_of_the_model() -> None:
