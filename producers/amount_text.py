@@ -46,3 +46,8 @@ def format_price(catalog: Catalog, model: str, backend: str) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 job`, `3 jobs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def describe_waiting(waiting: int) -> str:
+    """`1 job waits`, `3 jobs wait`. Empty: none does. Held jobs have a line of their own."""
+    return f"{waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}" if waiting else ""

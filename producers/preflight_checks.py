@@ -21,9 +21,8 @@ from openfall.config import (
     redis_server,
     stamp,
 )
-from openfall.producers.amount_text import plural
+from openfall.producers.amount_text import describe_waiting, plural
 from openfall.producers.breaker_names import describe_breaker, display_name, is_known
-from openfall.producers.page.sections.cause import describe_waiting
 from openfall.producers.removed_queue import describe_removed_queue, is_removed, removed_queue_advice
 from openfall.producers.shell_command import shell_command
 from openfall.producers.table import MarkedText, Table

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from openfall.config import describe_source
-from openfall.producers.amount_text import plural
+from openfall.producers.amount_text import describe_waiting, plural
 from openfall.producers.cli.exit_codes import HEALTH_CODES
 from openfall.producers.cli.options import common_options, with_client
 from openfall.producers.cli.queues import COLUMNS, queue_rows
@@ -36,7 +36,6 @@ from openfall.producers.operator_note import describe_note, find_pause
 from openfall.producers.outage_text import Away
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.sections import headline_section
-from openfall.producers.page.sections.cause import describe_waiting
 from openfall.producers.page.snapshot_reader import SnapshotReader
 from openfall.producers.page.sources import CLIENT_KEYS
 from openfall.producers.refused_table import describe_refused

@@ -75,8 +75,3 @@ def health_of_wait(urgency: Urgency | None, oldest_seconds: float, target: float
     """FAILING if callers give up before their jobs start."""
     gives_up = urgency is Urgency.INTERACTIVE and oldest_seconds > MAX_LATENESS * target
     return FleetHealth.FAILING if gives_up else FleetHealth.IMPAIRED
-
-
-def describe_waiting(waiting: int) -> str:
-    """`1 job waits`, `3 jobs wait`. Empty: none does. Held jobs have a line of their own."""
-    return f"{waiting:,} {'job waits' if waiting == 1 else 'jobs wait'}" if waiting else ""

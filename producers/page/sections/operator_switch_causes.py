@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from openfall.producers.amount_text import describe_waiting
 from openfall.producers.operator_note import describe_author, describe_switch, find_pause, find_switch
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
+from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.model_calls import LOCAL_ONLY, PAUSED
 from openfall.producers.runbook import RunbookSection
 from openfall.producers.shell_command import shell_command

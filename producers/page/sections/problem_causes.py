@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from openfall.producers.amount_text import describe_waiting
 from openfall.producers.fleet_problems import SECTIONS, FleetProblem, ProblemCode, ProblemSeverity
 from openfall.producers.last_worker_text import describe_start, start_command, start_commands
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
+from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.held_causes import of_held
 from openfall.producers.redis_cli import is_of_one_machine, redis_cli
 from openfall.producers.removed_queue import describe_removed_queue, is_removed, removed_queue_advice

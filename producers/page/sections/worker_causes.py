@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
+from openfall.producers.amount_text import describe_waiting
 from openfall.producers.last_worker_text import describe_start, start_command
 from openfall.producers.operator_note import describe_author, find_quiet
 from openfall.producers.page.page_snapshot import PageSnapshot
-from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
+from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sections.model_calls import NO_WORKER
 from openfall.producers.page.sources import CLIENT_KEYS
 from openfall.producers.runbook import RunbookSection

@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from openfall.producers.amount_text import describe_waiting
 from openfall.producers.breaker_names import find_target, model_at_backend
 from openfall.producers.outage_text import Away, Wait
 from openfall.producers.page.page_actions import ACTIONS
 from openfall.producers.page.page_snapshot import PageSnapshot
 from openfall.producers.page.rendering import render
 from openfall.producers.page.sections import breaker_section, headline_section
-from openfall.producers.page.sections.cause import Cause, FleetHealth, describe_waiting
+from openfall.producers.page.sections.cause import Cause, FleetHealth
 from openfall.producers.page.sources import BUDGETS
 from openfall.producers.runbook import RunbookSection
 from openfall.router_core.catalog.budgets import Budget
