@@ -130,6 +130,12 @@ def _has_malformed_number(documents: list[Any], theirs: Any, mine: Any) -> bool:
     return any(map(_is_malformed, numbers))
 
 
+def _has_no_input(documents: list[Any], theirs: Any, mine: Any) -> bool:
+    none = ("null", "[]", "false", "0", "0.0")
+    calls = [(name, "{}" if arguments in none else arguments) for name, arguments in theirs.calls]
+    return theirs.text == mine.text and theirs.calls != mine.calls and calls == [tuple(call) for call in mine.calls]
+
+
 def _is_malformed(number: Any) -> bool:
     read = whole_number(number)
     return read is None or read >= MAX_CHOICES
@@ -146,6 +152,7 @@ _OF_ANSWERS: dict[str, Callable[[list[Any], Any, Any], bool]] = {
     "a message ends with its `message_stop`": _ends_before_its_end,
     "the SDK joins a name that a server repeats, to one that no tool has": _repeats_a_name,
     "the SDK finds a block by its place, whatever index it began with": _has_other_indexes,
+    "the SDK passes on an input of a tool that stands for none, such as null or an empty list": _has_no_input,
     "the SDK leaves out the text of a block without a type": _has_untyped_block,
     "the SDK leaves out a text in a block of another kind": _has_text_in_another_block,
     "the SDK leaves out a delta without a type": _has_untyped_delta,
