@@ -29,23 +29,24 @@ class LoopShare:
     booked, so that one round of the loop has few of them.
 
     A heavy answer uses more of the loop than an ordinary one ever does. All heavy ones together get `HEAVY_SHARE`, and
-    no ordinary one waits for them.
+    no ordinary one waits for them. What an answer uses is time of the CPU: while others use the machine, or the process
+    stands still, it uses none.
     """
 
     _ordinary_until = _heavy_until = 0.0
     """Of all answers of this process: when the slices that are booked end."""
 
     def __init__(self) -> None:
-        self._began = self._since = time.perf_counter()
+        self._began, self._since = time.perf_counter(), time.thread_time()
         self._used = self._slice = 0.0
 
     def begin(self) -> None:
         """The reading continues after a wait for the network."""
-        self._since = time.perf_counter()
+        self._since = time.thread_time()
 
     def is_over(self) -> bool:
         """Whether the slice is used up: then `rest` is due."""
-        return self._slice + time.perf_counter() - self._since > SLICE_SECONDS
+        return self._slice + time.thread_time() - self._since > SLICE_SECONDS
 
     def charge(self, seconds: float) -> None:
         """The connection of the answer has used the loop, too."""
@@ -53,12 +54,12 @@ class LoopShare:
 
     def pause(self) -> None:
         """The reading waits for the network."""
-        self._slice += time.perf_counter() - self._since
+        self._slice += time.thread_time() - self._since
 
     async def rest(self) -> None:
         """Leave the loop to others, for as long as is fair."""
         await asyncio.sleep(self.end_slice())
-        self._since = time.perf_counter()
+        self._since = time.thread_time()
 
     @classmethod
     async def await_step(cls, size: int) -> None:
@@ -74,7 +75,7 @@ class LoopShare:
     def end_slice(self) -> float:
         """The seconds for which the loop belongs to others now."""
         now = time.perf_counter()
-        used, self._slice = self._slice + now - self._since, 0.0
+        used, self._slice = self._slice + time.thread_time() - self._since, 0.0
         self._used += used
         if self._used <= FREE_SECONDS + ORDINARY_SHARE * (now - self._began):
             LoopShare._ordinary_until = max(now, LoopShare._ordinary_until) + used

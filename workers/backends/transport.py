@@ -155,11 +155,11 @@ class BoundedHandler(ResponseHandler):
         if data and self._is_answered and not self._is_in_body:
             self.close()
             return
-        began = time.perf_counter()
+        began = time.thread_time()
         rest = self._read_heads(data)
         if rest or not data:
             super().data_received(rest)
-        self.parsing_seconds += time.perf_counter() - began
+        self.parsing_seconds += time.thread_time() - began
         if self.parsing_seconds > SLICE_SECONDS:
             self._hold()
 

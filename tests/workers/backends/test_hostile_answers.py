@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import orjson
 import pytest
@@ -16,6 +17,7 @@ from openfall.router_core.jobs.json_bounds import JsonTooLarge
 from openfall.router_core.jobs.outcome import Completion, Failure, Outcome
 from openfall.router_core.jobs.stream_time_limits import StreamLimits
 from openfall.router_core.vocabulary import ErrorClass as E
+from openfall.workers.backends import loop_share
 from openfall.workers.backends.answer_bounds import AnswerMemory, AnswerTooLarge
 from openfall.workers.backends.call_request import Request
 from openfall.workers.backends.error_response import classify
@@ -126,6 +128,14 @@ def test_an_endless_answer_leaves_the_event_loop_to_others(kind: str) -> None:
     assert (longest < 0.25, ended) == (True, 0)
 
 
+@pytest.fixture
+def nothing_is_booked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the test books is gone after it: the heavy answers of other tests would wait."""
+    for name in ("_ordinary_until", "_heavy_until"):
+        monkeypatch.setattr(LoopShare, name, 0.0)
+
+
+@pytest.mark.usefixtures("nothing_is_booked")
 def test_ordinary_answers_take_turns_and_wait_for_no_heavy_one() -> None:
     heavy, first, second = LoopShare(), LoopShare(), LoopShare()
     for share, seconds in ((heavy, 10.0), (first, 0.05), (second, 0.05)):
@@ -133,6 +143,15 @@ def test_ordinary_answers_take_turns_and_wait_for_no_heavy_one() -> None:
         share.charge(seconds)
     assert heavy.end_slice() >= 50.0
     assert 0.05 <= first.end_slice() < second.end_slice() < 10.0
+
+
+@pytest.mark.usefixtures("nothing_is_booked")
+def test_no_answer_pays_for_a_standstill_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    share = LoopShare()
+    share.begin()
+    later = time.perf_counter() + 60
+    monkeypatch.setattr(loop_share, "time", SimpleNamespace(perf_counter=lambda: later, thread_time=time.thread_time))
+    assert share.end_slice() < 1
 
 
 def test_many_half_characters_are_marked_and_not_joined() -> None:
