@@ -177,6 +177,15 @@ def redis_url(shared_server: Server, shared_client: redis.Redis) -> str:
     return shared_server.url
 
 
+@pytest.fixture(scope="module")
+def server_of_module() -> Iterator[Server]:
+    """A server of the module's own: no test of another, or with `redis_url`, empties it."""
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        own = Server(Path(home)).start()
+        yield own
+        own.kill()
+
+
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server of the test's own, to be killed and started again: what it has acknowledged is on its disk."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shutil
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("path", ["/", "/batch"])
 def test_a_batch_is_shown_with_its_progress_and_what_keeps_it(gateway: PageGateway, path: str) -> None:
+    gateway.redis.hset("of:batch:batch_0123456789abcdef", "status", "in_progress")
     page = gateway.page(path)
     assert "7 of 10 lines" in page
     assert "1 without an answer" in page
@@ -61,6 +63,7 @@ def test_a_batch_is_shown_with_its_progress_and_what_keeps_it(gateway: PageGatew
 
 
 def test_a_batch_is_cancelled_after_a_question(gateway: PageGateway) -> None:
+    gateway.redis.hset("of:batch:batch_0123456789abcdef", "status", "in_progress")
     with gateway.browser() as browser:
         question = browser.get("/page/ask/cancel-batch?subject=batch_0123456789abcdef&back=/batch")
         (token,) = set(re.findall(r'name="token" value="([^"]+)"', question.text))
@@ -128,6 +131,8 @@ async def submit(gateway: PageGateway, home: Path, name: str = "panels") -> None
 def test_a_batch_of_this_machine_is_shown_with_what_keeps_it_and_is_cancelled_by_its_name(
     gateway: PageGateway, tmp_path: Path
 ) -> None:
+    shutil.rmtree(gateway.instance.config.settings.data_dir / "batches", ignore_errors=True)  # those of other tests
+    gateway.instance.shared_readings.forget()
     assert "No batch was run there with this configuration." in gateway.page("/batch")
     asyncio.run_coroutine_threadsafe(submit(gateway, tmp_path), gateway.loop).result(60)
     gateway.instance.shared_readings.forget()

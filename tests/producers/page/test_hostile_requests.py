@@ -23,8 +23,8 @@ QUEUE = "gpu.tiny.batch"
 
 
 @pytest.fixture(scope="module")
-def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
-    with page_gateway(shared_server.url, tmp_path_factory.mktemp("hostile")) as opened:
+def gateway(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+    with page_gateway(server_of_module.url, tmp_path_factory.mktemp("hostile")) as opened:
         yield opened
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import re
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,14 +45,6 @@ PATHS = (
 def browser() -> Iterator[Any]:
     with chromium() as opened:
         yield opened
-
-
-@pytest.fixture(scope="module")
-def server_of_module() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        own = Server(Path(home)).start()
-        yield own
-        own.kill()
 
 
 @pytest.fixture(scope="module")

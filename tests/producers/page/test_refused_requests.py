@@ -41,9 +41,9 @@ RING = KeyRing({
 
 
 @pytest.fixture(scope="module")
-def gateway(shared_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
+def gateway(server_of_module: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageGateway]:
     """After requests of every kind that it refuses."""
-    with page_gateway(shared_server.url, tmp_path_factory.mktemp("refused")) as opened:
+    with page_gateway(server_of_module.url, tmp_path_factory.mktemp("refused")) as opened:
         for key in RING.by_digest.values():
             opened.redis.hset(keys.CLIENT_KEYS, key.name, key.model_dump_json(exclude_none=True))
         opened.instance.keys = RING

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 import socket
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
-from pathlib import Path
 
 import httpx
 import pytest
@@ -32,21 +30,13 @@ def closed_gateway(server_of_module: Server, tmp_path_factory: pytest.TempPathFa
         yield ClosedGateway(opened)
 
 
-@pytest.fixture(scope="module")
-def server_of_module(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        own = Server(Path(home)).start()
-        yield own
-        own.kill()
-
-
 class ClosedGateway:
-    """A gateway with three keys: to read, to act, and for the APIs only."""
+    """A gateway with keys to read, to act, and for the APIs only, and one to read that a test revokes."""
 
     def __init__(self, gateway: PageGateway) -> None:
         self.running = gateway
-        self.secrets = {name: new_secret() for name in ("reader", "actor", "bot")}
-        rights = {"reader": "read", "actor": "act", "bot": None}
+        self.secrets = {name: new_secret() for name in ("reader", "actor", "bot", "guest")}
+        rights = {"reader": "read", "actor": "act", "bot": None, "guest": "read"}
         for name, secret in self.secrets.items():
             key = ClientKey.model_validate({"name": name, "digest": digest_of(secret), "page": rights[name]})
             gateway.redis.hset(keys.CLIENT_KEYS, name, key.model_dump_json(exclude_none=True))
@@ -271,9 +261,9 @@ def test_a_form_leads_back_to_this_gateway_only(gateway: PageGateway, back: str)
 
 
 def test_revoking_a_key_ends_its_sign_ins(closed_gateway: ClosedGateway) -> None:
-    with closed_gateway.browser("reader") as browser:
+    with closed_gateway.browser("guest") as browser:
         assert browser.get("/").status_code == 200
-        closed_gateway.running.redis.hdel(keys.CLIENT_KEYS, "reader")
+        closed_gateway.running.redis.hdel(keys.CLIENT_KEYS, "guest")
         with closed_gateway.browser("actor"):  # a sign-in reads the keys again
             pass
         assert browser.get("/").status_code == 303

@@ -57,9 +57,11 @@ def test_no_page_of_rq_dashboard_shows_the_address_of_redis(gateway: PageGateway
 
 
 def test_texts_from_redis_are_no_markup_for_the_scripts_of_rq_dashboard(gateway: PageGateway) -> None:
+    before = gateway.redis.hget("rq:job:chat-0001", "description")
     gateway.redis.hset("rq:job:chat-0001", "description", HOSTILE)
     with gateway.browser() as browser:
         job = browser.get("/rq/0/data/job/chat-0001.json").json()
+    gateway.redis.hset("rq:job:chat-0001", "description", before)
     assert job["description"] == "&lt;img src=x onerror=alert(1)&gt;"
 
 
