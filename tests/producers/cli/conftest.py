@@ -30,6 +30,15 @@ Start = Callable[..., subprocess.Popen[str]]
 ROOT = Path(__file__).parents[3]
 
 
+class Command(subprocess.Popen[str]):
+    """A process that a failure in its `with` block kills. `Popen` would wait for its end, and hide the failure."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, stack: Any) -> None:
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, error, stack)
+
+
 @pytest.fixture
 def called(config_file: Path, redis_url: str) -> Callable[..., None]:
     """Reports a call that was made. `error` None: it answered."""
@@ -64,7 +73,7 @@ def start(environment: dict[str, str], tmp_path: Path, redis_url: str) -> Start:
     def start_command(*args: str, url: str = redis_url) -> subprocess.Popen[str]:
         """Starts a command, with an empty Valkey unless another `url` is given ("": none)."""
         given = {**environment, "REDIS_URL": url}
-        return subprocess.Popen(
+        return Command(
             [sys.executable, "-m", "openfall.producers.cli", *args],
             cwd=tmp_path, env=given, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -79,7 +88,7 @@ def openfall_process(start: Start, redis_url: str) -> Run:
 
     def run(*args: str, stdin: str = "", url: str = redis_url) -> subprocess.CompletedProcess[str]:
         with start(*args, url=url) as process:
-            out, err = process.communicate(stdin, timeout=60)
+            out, err = process.communicate(stdin, timeout=120)
         assert "Traceback" not in err
         return subprocess.CompletedProcess(args, process.returncode, out, err)
 

@@ -38,7 +38,7 @@ def test_up_starts_the_configured_workers_once_and_stops_them(
         second = openfall_process("up")
         status = openfall("status").stdout
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=40)
+        process.communicate(timeout=120)
     (ready,) = [line for line in lines if "worker-gpu-1" in line and "ready" in line]
     assert datetime.fromisoformat(ready.split()[0]).tzinfo is not None, "without a terminal each line has date and zone"
     assert status.startswith("People get answers: nothing is late, nothing waits, 2 workers ready.")
@@ -60,7 +60,7 @@ def test_up_as_json_passes_the_events_on(start: Start) -> None:
         while events[-1]["event"] != "fleet_ready":
             events.append(json.loads(process.stdout.readline()))
         process.send_signal(signal.SIGTERM)
-        out, _ = process.communicate(timeout=40)
+        out, _ = process.communicate(timeout=120)
     last = json.loads(out.splitlines()[-1])
     assert datetime.fromisoformat(last.pop("at")).tzinfo is not None
     assert last == {"event": "fleet_stopped", "code": 0}
@@ -121,7 +121,7 @@ def test_up_goes_on_without_the_gateway_when_its_address_is_in_use(
             while events[-1]["event"] != "fleet_ready":
                 events.append(json.loads(process.stdout.readline()))
             process.send_signal(signal.SIGTERM)
-            process.communicate(timeout=40)
+            process.communicate(timeout=120)
     (failure,) = [event for event in events if event["event"] == "gave_up"]
     assert failure["what"] == "gateway"
     assert f"cannot listen on {address}" in failure["error"]
