@@ -25,13 +25,20 @@ HEARTBEAT = {"inbox": "x", "group": "g", "reader": "r", "limit": 5, "after": "-"
 
 
 @pytest.fixture(scope="module")
-def group() -> Iterator[SentinelGroup]:
+def group_of_module() -> Iterator[SentinelGroup]:
     with tempfile.TemporaryDirectory(prefix="of-") as home:
         own = SentinelGroup(Path(home))
         try:
             yield own.start()
         finally:
             own.close()
+
+
+@pytest.fixture
+def group(group_of_module: SentinelGroup) -> SentinelGroup:
+    """With a primary and two replicas, whatever the test before did."""
+    group_of_module.wait_for_replicas(2)
+    return group_of_module
 
 
 async def persist(step: Callable[[], Awaitable[Any]]) -> list[StoreError]:
@@ -59,11 +66,21 @@ async def eventually(step: Callable[[], Awaitable[Any]]) -> Any:
     return replies[0]
 
 
+async def until_replicas_have_scripts(group: SentinelGroup, primary: int) -> None:
+    """Replication is asynchronous: a primary that is killed at once takes its scripts with it."""
+    async with asyncio.timeout(60):
+        for port in group.servers.keys() - {primary}:
+            with group.client(port) as replica:
+                while not replica.execute_command("FUNCTION LIST"):
+                    await asyncio.sleep(0.02)
+
+
 def test_after_a_kill_of_the_primary_the_next_commands_reach_the_new_one_which_has_the_scripts(group) -> None:
     async def story() -> None:
         async with RedisConnection(group.server) as link:
             await eventually(lambda: link.script("inbox_heartbeat", HEARTBEAT))
             old = group.primary()
+            await until_replicas_have_scripts(group, old)
             group.kill(old)
             errors = await persist(lambda: link.command("SET", "after", "kill"))
             assert all(f"{old}" in str(error) for error in errors)
@@ -73,7 +90,6 @@ def test_after_a_kill_of_the_primary_the_next_commands_reach_the_new_one_which_h
                 assert client.execute_command("FUNCTION LIST")
             await eventually(lambda: link.script("inbox_heartbeat", HEARTBEAT))
             group.start_server(old, replica_of=new)
-            group.wait_for_replicas(2)
 
     asyncio.run(story())
 
@@ -101,7 +117,6 @@ def test_a_frozen_primary_holds_no_command_longer_than_the_failover_and_serves_n
             for _ in range(50):
                 assert await eventually(lambda: link.command("GET", "frozen")) == b"during"
             assert group.wait_for_failover(old) != old
-            group.wait_for_replicas(2)
 
     asyncio.run(story())
 
@@ -119,7 +134,6 @@ def test_a_subscription_follows_the_primary(group) -> None:
                         await asyncio.sleep(0.05)
         await hub.close()
         group.start_server(old, replica_of=new)
-        group.wait_for_replicas(2)
 
     asyncio.run(story())
 
@@ -189,7 +203,6 @@ def test_a_wrong_password_of_the_primary_is_no_secret_and_names_the_remedy(group
 
 def test_a_write_that_a_demoted_server_refuses_is_carried_out_by_the_primary(group) -> None:
     async def story() -> None:
-        group.wait_for_replicas(2)
         async with RedisConnection(group.server) as link:
             await persist(lambda: link.command("SET", "demoted", 0))
             old = group.primary()
