@@ -13,9 +13,6 @@ from typing import Any
 MAX_ERRORS = 100
 """The violations among which the best one is looked for: a long list may have one for each of its items."""
 
-_UNREADABLE = (re.error, OverflowError, RecursionError)
-"""What `re` raises for a pattern that it cannot read."""
-
 MAX_KEPT_LENGTH = 32_768
 """The length of the longest schema, as JSON, of which is kept that it is valid."""
 
@@ -104,7 +101,7 @@ def _pattern_properties(validator: Any, patterns: Any, value: Any, _schema: obje
 
 def _is_found(pattern: str, text: str) -> bool | None:
     """Whether a pattern is found in a text; None: Python cannot read the pattern."""
-    with suppress(*_UNREADABLE):
+    with suppress(re.error, OverflowError, RecursionError):
         return re.search(pattern, text) is not None
     return None
 
@@ -112,9 +109,10 @@ def _is_found(pattern: str, text: str) -> bool | None:
 def _unless_unreadable(keyword: Any) -> Any:
     """The keyword of the library for further fields. It passes beside a pattern of fields that Python cannot read."""
 
-    def check(*arguments: Any) -> Iterator[Any]:
-        with suppress(re.error, OverflowError):
-            yield from keyword(*arguments)
+    def check(validator: Any, further: Any, value: Any, schema: Any) -> Iterator[Any]:
+        if all(_is_found(pattern, "") is not None for pattern in schema.get("patternProperties", ())):
+            with suppress(re.error):  # of a pattern in `allOf`, which `unevaluatedProperties` reads too
+                yield from keyword(validator, further, value, schema)
 
     return check
 

@@ -76,7 +76,7 @@ def test_a_pattern_that_python_cannot_read_is_not_checked(pattern: str) -> None:
 
 
 @pytest.mark.parametrize("draft", ["2020-12", "2019-09"])
-@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"^(?<year>\d+)$"])
+@pytest.mark.parametrize("pattern", [r"^\p{L}+$", r"^(?<year>\d+)$", "a{99999999999}"])
 @pytest.mark.parametrize("closed", [{}, {"additionalProperties": False}, {"unevaluatedProperties": False}])
 def test_the_names_that_such_a_pattern_describes_are_not_checked(
     draft: str, pattern: str, closed: dict[str, bool]
@@ -88,6 +88,11 @@ def test_the_names_that_such_a_pattern_describes_are_not_checked(
     assert schema_error(schema, {"id": 1, "n": 2}) is None
     assert schema_error(schema, {"id": 1, "n": "x"}) == "type fails at /n"
     assert schema_error(schema, {"n": 2}) == "required fails at /"
+
+
+def test_a_number_that_cannot_be_checked_in_a_further_field_is_not_valid() -> None:
+    schema = {"patternProperties": {"^n": True}, "additionalProperties": {"multipleOf": 0.1}}
+    assert schema_error(schema, {"a": 10**399}) == "the schema cannot be applied to the answer: OverflowError"
 
 
 def test_the_names_of_fields_are_checked_by_the_patterns_that_can_be_read() -> None:
