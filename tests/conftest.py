@@ -8,7 +8,6 @@ import itertools
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from coverage import Coverage
 from hypothesis import settings
 
 from tests.fork_server import ForkServer
-from tests.valkey_server import MAX_MEMORY_BYTES, Server
+from tests.valkey_server import MAX_MEMORY_BYTES, Server, temporary_server
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # Run in the background of a shell: whatever we start would inherit that, and tests of Ctrl-C would wait for ever.
@@ -155,11 +154,9 @@ def is_measured(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def shared_server() -> Iterator[Server]:
-    """The server of the session. A unix socket's path must be short, so it does not lie below pytest's directory."""
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        server = Server(Path(home)).start()
+    """The server of the session."""
+    with temporary_server() as server:
         yield server
-        server.kill()
 
 
 @pytest.fixture(scope="session")
@@ -180,16 +177,12 @@ def redis_url(shared_server: Server, shared_client: redis.Redis) -> str:
 @pytest.fixture(scope="module")
 def server_of_module() -> Iterator[Server]:
     """A server of the module's own: no test of another, or with `redis_url`, empties it."""
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        own = Server(Path(home)).start()
-        yield own
-        own.kill()
+    with temporary_server() as server:
+        yield server
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server of the test's own, to be killed and started again: what it has acknowledged is on its disk."""
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        own = Server(Path(home), ("--appendfsync", "always")).start()
-        yield own
-        own.kill()
+    with temporary_server("--appendfsync", "always") as server:
+        yield server

@@ -13,13 +13,13 @@ import pytest
 import redis
 
 from openfall.workers.local.process_id import identify
-from tests.valkey_server import Server
+from tests.valkey_server import Server, temporary_server
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SERVER = """
 import sys
 from pathlib import Path
-from tests.valkey_server import Server
+from tests.valkey_server import Server, temporary_server
 print(Server(Path(sys.argv[1])).start().process.pid, flush=True)
 sys.stdin.read()
 """
@@ -37,14 +37,13 @@ def test_a_server_outlives_the_thread_that_asked_for_it() -> None:
 
 
 def test_no_child_of_a_killed_server_writes_on_into_its_directory() -> None:
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        server = Server(Path(home)).start()
+    with temporary_server() as server:
         with redis.Redis.from_url(server.url) as client:
             client.set("a key", "whose rewrite takes 600 s")
             client.config_set("rdb-key-save-delay", 600_000_000)  # microseconds
             client.bgrewriteaof()
         deadline = time.monotonic() + 60
-        while not (files := list(Path(home).rglob("temp-rewriteaof-*"))) and time.monotonic() < deadline:
+        while not (files := list(server.home.rglob("temp-rewriteaof-*"))) and time.monotonic() < deadline:
             time.sleep(0.01)
         child = identify(int("".join(filter(str.isdigit, files[0].name))))
         assert child is not None

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,3 +99,15 @@ class Server:
             return False
         finally:
             client.close()
+
+
+@contextmanager
+def temporary_server(*options: str) -> Iterator[Server]:
+    """A server whose directory is removed with it. A unix socket's path must be short, so it does not lie below
+    pytest's directory."""
+    with tempfile.TemporaryDirectory(prefix="of-") as home:
+        server = Server(Path(home), options).start()
+        try:
+            yield server
+        finally:
+            server.kill()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ from openfall.router_core.jobs.job import CompletionJob
 from openfall.router_core.state.errors import NotConfirmed, StoreRefused
 from openfall.router_core.state.jobs import JobStore, Receipt, SubmitTerms
 from openfall.router_core.state.redis_connection import RedisConnection
-from tests.valkey_server import Server
+from tests.valkey_server import Server, temporary_server
 
 TERMS = SubmitTerms(queue="gpu.smol.background", expires_after_seconds=60, keep_seconds=60)
 
@@ -80,22 +78,17 @@ def test_a_job_that_is_sent_again_is_not_confirmed_before_it_is_on_the_disk(redi
     assert info["aof_buffer_length"] == 0
 
 
-def test_a_server_without_an_append_only_file_is_refused_with_the_remedy_before_a_job_is_in(tmp_path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="of-") as home:
-        server = Server(Path(home), ("--appendonly", "no")).start()
-        try:
+def test_a_server_without_an_append_only_file_is_refused_with_the_remedy_before_a_job_is_in() -> None:
+    async def story(link: RedisConnection, jobs: JobStore) -> None:
+        with pytest.raises(StoreRefused, match="needs `appendonly yes`"):
+            await link.command("PING")
+        with pytest.raises(StoreRefused, match="needs `appendonly yes`"):
+            await jobs.accept(a_job(1), TERMS)
 
-            async def story(link: RedisConnection, jobs: JobStore) -> None:
-                with pytest.raises(StoreRefused, match="needs `appendonly yes`"):
-                    await link.command("PING")
-                with pytest.raises(StoreRefused, match="needs `appendonly yes`"):
-                    await jobs.accept(a_job(1), TERMS)
-
-            accepting(on_disk(server.url), story)
-            with redis.Redis(unix_socket_path=str(server.socket)) as client:
-                assert client.dbsize() == 0
-        finally:
-            server.kill()
+    with temporary_server("--appendonly", "no") as server:
+        accepting(on_disk(server.url), story)
+        with redis.Redis(unix_socket_path=str(server.socket)) as client:
+            assert client.dbsize() == 0
 
 
 def test_a_job_is_accepted_but_not_confirmed_when_the_append_only_file_is_switched_off_later(server: Server) -> None:
